@@ -1,0 +1,1 @@
+"""The manifests of what the operator makes. Pure: values in, dictionaries out."""

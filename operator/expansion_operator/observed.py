@@ -1,0 +1,175 @@
+"""Everything one reconciliation saw, as one frozen value: the planner decides from this and from nothing else."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from expansion_contract.dataset import Listing
+from expansion_contract.report import Progress, RunReport
+from expansion_contract.resource import ClassifierExpansion
+from expansion_contract.version import AgentStatus, ServingDocument, VersionManifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """Something that stops us and is not ours to mend: one word for the condition, a sentence for its owner.
+
+    `permanent` True: only an edit or a person helps, so the resource is Stalled. False: it may heal, so it is watched.
+    """
+
+    reason: str
+    message: str
+    permanent: bool
+
+
+class JobPhase(StrEnum):
+    PENDING = "Pending"  # created, no pod runs yet
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSeen:
+    """One training Job, with what its pods and events say."""
+
+    name: str
+    run_id: str
+    uid: str
+    ours: bool  # its controller reference is this resource
+    phase: JobPhase
+    created_at: str  # RFC 3339
+    terminating: bool = False
+    failure_reason: str = (
+        ""  # of the Job's Failed condition: PodFailurePolicy, BackoffLimitExceeded, DeadlineExceeded
+    )
+    failure_message: str = ""
+    exit_code: int | None = None  # of the last pod that ended
+    oom_killed: bool = False
+    memory_limit: str = ""  # what the killed container had
+    termination_message: str = ""
+    waiting: Trouble | None = None  # why no pod runs: image, quota, scheduler, in their own words
+    attempts: int = 0  # pods that failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentSeen:
+    name: str
+    ours: bool
+    generation_observed: bool  # its controller has seen its newest spec
+    replicas: int
+    ready_replicas: int
+    waiting: Trouble | None = None  # why a pod does not start, in the kubelet's or the scheduler's words
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionSeen:
+    """A committed version: its manifest is there."""
+
+    manifest: VersionManifest
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSeen:
+    """`report` is None if there is an object that cannot be read as a report; `problem` says why."""
+
+    report: RunReport | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Fields of a later step are None or empty when an earlier step failed, see `trouble`."""
+
+    expansion: ClassifierExpansion
+    trouble: Trouble | None = None  # storage, Secret or CA: nothing behind it could be read
+    output_owner: str | None = None  # another resource, namespace/name, that has this output prefix first
+    listing: Listing | None = None
+    run_id: str | None = None  # of the current spec and listing
+    run_written: bool = False  # run.json is there
+    report: ReportSeen | None = None  # of the current run
+    progress: Progress | None = None  # of the current run
+    job: JobSeen | None = None  # of the current run
+    old_jobs: tuple[JobSeen, ...] = ()  # of earlier runs of this resource, still there
+    versions: tuple[VersionSeen, ...] = ()  # ascending
+    serving_document: ServingDocument | None = None
+    deployment: DeploymentSeen | None = None
+    service_exists: bool = False
+    agents: tuple[AgentStatus, ...] = ()  # one for each model server that answered
+    refusals: tuple[Trouble, ...] = ()  # what the API server said no to last time, in its own words
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator's own installation decides."""
+
+    trainer_image: str
+    model_sync_image: str
+    image_pull_policy: str = "IfNotPresent"
+    cluster_domain: str = "cluster.local"
+
+
+# What a plan asks for. Each is safe to do again.
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteRun:
+    """Put run.json where the trainer will look for it."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apply:
+    """Server-side apply with our field manager; `once` only creates (Jobs are never re-applied)."""
+
+    manifest: dict[str, Any]
+    once: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delete:
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publish:
+    """Copy the candidate of `run_id` to versions/<version>/ on the server, manifest.json last."""
+
+    run_id: str
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteServing:
+    document: ServingDocument
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune:
+    """Remove an old version, its manifest first."""
+
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announce:
+    """A Kubernetes Event on the resource; made only when a condition changes."""
+
+    kind: str  # Normal or Warning
+    reason: str
+    message: str
+
+
+Action = WriteRun | Apply | Delete | Publish | WriteServing | Prune | Announce
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`status` is the whole new status, without keys that are not set; it is written only if it differs."""
+
+    status: dict[str, Any]
+    actions: tuple[Action, ...] = ()
+    requeue_after: float | None = None  # seconds; None: only a change brings us back

@@ -1,0 +1,1 @@
+"""What the operator, the trainer and the model servers say to each other. pydantic and the standard library only."""

@@ -1,0 +1,59 @@
+"""Names what the resource can say and this release cannot do yet, so that it is refused by name and never ignored."""
+
+from collections.abc import Callable
+
+from expansion_contract.resource import Distortions, ExpansionSpec, OnOverlap, Solver, Strategy
+
+_LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
+    ("spec.base.expansionRef", lambda s: s.base.expansion_ref is not None, "use spec.base.pretrained"),
+    ("spec.base.model", lambda s: s.base.model is not None, "use spec.base.pretrained"),
+    (
+        "spec.categories.onOverlap",
+        lambda s: s.categories.on_overlap in {OnOverlap.MERGE, OnOverlap.REPLACE},
+        "use Refuse or KeepBoth",
+    ),
+    (
+        "spec.categories.overlaps[].onOverlap",
+        lambda s: any(o.on_overlap in {OnOverlap.MERGE, OnOverlap.REPLACE} for o in s.categories.overlaps),
+        "use Refuse or KeepBoth",
+    ),
+    (
+        "spec.distortions",
+        lambda s: (
+            s.distortions.model_dump(exclude={"copies"}) != Distortions().model_dump(exclude={"copies"})
+        ),
+        "remove it",
+    ),
+    (
+        "spec.training.head.solver",
+        lambda s: s.training.head.solver in {Solver.DISCRIMINANT, Solver.GRADIENT_DESCENT},
+        "use Auto or Softmax",
+    ),
+    (
+        "spec.training.head.gradientDescent",
+        lambda s: s.training.head.gradient_descent is not None,
+        "remove it",
+    ),
+    ("spec.training.fineTune", lambda s: s.training.fine_tune is not None, "remove it"),
+    ("spec.compute.workers", lambda s: s.compute.workers > 1, "use 1"),
+    ("spec.compute.queueName", lambda s: bool(s.compute.queue_name), "remove it"),
+    (
+        "spec.serving.rollout.strategy",
+        lambda s: s.serving.rollout.strategy is Strategy.CANARY,
+        "use Immediate",
+    ),
+    (
+        "spec.retrain.schedule",
+        lambda s: bool(s.retrain.schedule),
+        "use spec.retrain.pollInterval or raise spec.retrain.revision",
+    ),
+)
+
+
+def refused(spec: ExpansionSpec) -> tuple[str, ...]:
+    """One sentence for each field that asks for something this release cannot do; empty if all of it can be done."""
+    return tuple(
+        f"{path} asks for something this release does not do yet; {remedy}."
+        for path, asks, remedy in _LATER
+        if asks(spec)
+    )

@@ -1,0 +1,64 @@
+"""The interface of a place in storage: a prefix of a bucket or a folder, and the objects below it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One object. `key` is relative to the prefix that listed it; `etag` is opaque and changes with the content."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class Prefix(Protocol):
+    """Keys are relative, with '/'. Every method raises a StorageError that names the full address."""
+
+    @property
+    def uri(self) -> str:
+        """The address, with a final '/'."""
+        ...
+
+    def below(self, name: str) -> Self:
+        """The place `name` inside this one."""
+        ...
+
+    def address(self, key: str) -> str:
+        """The full address of one object, for messages."""
+        ...
+
+    def list(self, under: str = "") -> Iterator[Entry]:
+        """Objects below, sorted by key, in one pass. An empty or absent prefix lists nothing; an absent bucket is an error."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """Raises ObjectMissing if there is no such object."""
+        ...
+
+    def find(self, key: str) -> Entry | None:
+        """The object's size and etag; None if there is no such object."""
+        ...
+
+    def write(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        """Whole or not at all: no reader sees half an object."""
+        ...
+
+    def upload(self, key: str, source: Path) -> None:
+        """A file of any size, streamed."""
+        ...
+
+    def download(self, key: str, target: Path) -> None:
+        """A file of any size, streamed to a new file. Raises ObjectMissing if there is no such object."""
+        ...
+
+    def copy(self, source: str, target: str) -> None:
+        """Inside this prefix, by the server, without the bytes passing here. Raises ObjectMissing."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Nothing happens if there is no such object."""
+        ...

@@ -1,0 +1,228 @@
+"""S3-compatible storage through boto3, with its many errors sorted into three and explained."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+
+from expansion_contract.resource import Addressing, Checksums
+from expansion_contract.run import StorageAccess
+from expansion_storage.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
+from expansion_storage.prefix import Entry
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+else:
+    S3Client = Any
+
+CONNECTIONS = 32
+_PART = 64 * 2**20
+_CHECKSUMS: dict[Checksums, Literal["when_required", "when_supported"]] = {
+    Checksums.WHEN_REQUIRED: "when_required",
+    Checksums.WHEN_SUPPORTED: "when_supported",
+}
+
+
+class Keys(Protocol):
+    @property
+    def access_key_id(self) -> str: ...
+    @property
+    def secret_access_key(self) -> str: ...
+    @property
+    def session_token(self) -> str | None: ...
+
+
+@cache
+def client(access: StorageAccess, credentials: Keys | None, ca_bundle: str | None) -> S3Client:
+    """One client for each way in; clients are safe to share between threads, making them is not cheap."""
+    checksums = _CHECKSUMS[access.checksums]
+    config = Config(
+        connect_timeout=5,
+        read_timeout=60,
+        retries={"total_max_attempts": 4, "mode": "standard"},
+        max_pool_connections=CONNECTIONS,
+        s3={"addressing_style": "path" if access.addressing is Addressing.PATH else "virtual"},
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+    )
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=access.endpoint_url or None,
+        region_name=access.region or "us-east-1",
+        aws_access_key_id=credentials.access_key_id if credentials else None,
+        aws_secret_access_key=credentials.secret_access_key if credentials else None,
+        aws_session_token=credentials.session_token if credentials else None,
+        verify=ca_bundle,
+        config=config,
+    )
+
+
+class S3Prefix:
+    def __init__(self, s3: S3Client, bucket: str, prefix: str) -> None:
+        self._s3, self._bucket, self._prefix = s3, bucket, prefix
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self._bucket}/{self._prefix}/" if self._prefix else f"s3://{self._bucket}/"
+
+    def below(self, name: str) -> "S3Prefix":
+        return S3Prefix(self._s3, self._bucket, self._key(name.strip("/")))
+
+    def address(self, key: str) -> str:
+        return f"s3://{self._bucket}/{self._key(key)}"
+
+    def list(self, under: str = "") -> Iterator[Entry]:
+        start = self._key("")
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._key(under)
+        )
+        with self._explained(self.address(under)):
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    yield Entry(
+                        key=found["Key"][len(start) :], size=found["Size"], etag=found["ETag"].strip('"')
+                    )
+
+    def read(self, key: str) -> bytes:
+        with self._explained(self.address(key)):
+            return bytes(self._s3.get_object(Bucket=self._bucket, Key=self._key(key))["Body"].read())
+
+    def find(self, key: str) -> Entry | None:
+        try:
+            with self._explained(self.address(key)):
+                found = self._s3.head_object(Bucket=self._bucket, Key=self._key(key))
+        except ObjectMissing:
+            return None
+        return Entry(key=key, size=found["ContentLength"], etag=found["ETag"].strip('"'))
+
+    def write(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        with self._explained(self.address(key)):
+            self._s3.put_object(
+                Bucket=self._bucket, Key=self._key(key), Body=content, ContentType=content_type
+            )
+
+    def upload(self, key: str, source: Path) -> None:
+        with self._explained(self.address(key)):
+            self._s3.upload_file(str(source), self._bucket, self._key(key), Config=_TRANSFER)
+
+    def download(self, key: str, target: Path) -> None:
+        with self._explained(self.address(key)):
+            self._s3.download_file(self._bucket, self._key(key), str(target), Config=_TRANSFER)
+
+    def copy(self, source: str, target: str) -> None:
+        with self._explained(self.address(source)):
+            self._s3.copy(
+                {"Bucket": self._bucket, "Key": self._key(source)},
+                self._bucket,
+                self._key(target),
+                Config=_TRANSFER,
+            )
+
+    def delete(self, key: str) -> None:
+        with self._explained(self.address(key)):
+            self._s3.delete_object(Bucket=self._bucket, Key=self._key(key))
+
+    def _key(self, key: str) -> str:
+        return f"{self._prefix}/{key}" if self._prefix else key
+
+    @contextmanager
+    def _explained(self, address: str) -> Iterator[None]:
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            raise explained(error, address, self._s3.meta.endpoint_url) from error
+
+
+_TRANSFER = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4)
+
+
+def explained(error: BotoCoreError | ClientError, address: str, endpoint: str) -> StorageError:
+    """The error in a person's words, sorted by who can mend it."""
+    if isinstance(error, ClientError):
+        return _answered(error, address, endpoint)
+    if isinstance(error, SSLError):
+        return StorageRefused(
+            f"{endpoint} shows a certificate that is not trusted ({_first_line(error)}). If it is signed by a private authority,"
+            " put its certificate as ca.crt into a Secret and name that in spec.storage.caSecretName.",
+            "CertificateUntrusted",
+        )
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return StorageRefused(
+            f"There are no credentials for {address}. Name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in"
+            " spec.storage.secretName, or give the pod an identity.",
+            "NoCredentials",
+        )
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError):
+        return StorageUnavailable(
+            f"{endpoint} cannot be reached ({_first_line(error)}). Check spec.storage.endpointUrl and the network.",
+            "EndpointUnreachable",
+        )
+    return StorageUnavailable(f"{address}: {_first_line(error)}")
+
+
+def _answered(error: ClientError, address: str, endpoint: str) -> StorageError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if make := _ANSWERS.get(code):
+        return make(address, endpoint)
+    if status == 404:
+        return ObjectMissing(f"{address} does not exist.")
+    if status in {401, 403}:
+        return _denied(address, endpoint)
+    if status >= 500 or status == 429:
+        return StorageUnavailable(f"{endpoint} answered {status} {code} for {address}; it is tried again.")
+    return StorageRefused(
+        f"{endpoint} refused {address}: {error.response.get('Error', {}).get('Message', code)}"
+    )
+
+
+def _denied(address: str, endpoint: str) -> StorageError:
+    return StorageRefused(
+        f"{endpoint} does not allow this account to use {address}. Grant it reading and listing (writing, too, for"
+        " spec.output.models), or use other keys.",
+        "AccessDenied",
+    )
+
+
+def _wrong_key(address: str, endpoint: str) -> StorageError:
+    return StorageRefused(
+        f"{endpoint} does not accept the keys for {address}: AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is wrong. Correct them in"
+        " the Secret that spec.storage.secretName names.",
+        "WrongCredentials",
+    )
+
+
+def _no_bucket(address: str, endpoint: str) -> StorageError:
+    bucket = address.removeprefix("s3://").split("/", 1)[0]
+    return StorageRefused(
+        f"There is no bucket {bucket!r} at {endpoint} (for {address}). Create it, or correct the address.",
+        "BucketMissing",
+    )
+
+
+_ANSWERS: dict[str, Callable[[str, str], StorageError]] = {
+    "NoSuchBucket": _no_bucket,
+    "NoSuchKey": lambda address, _: ObjectMissing(f"{address} does not exist."),
+    "InvalidAccessKeyId": _wrong_key,
+    "SignatureDoesNotMatch": _wrong_key,
+    "AuthorizationHeaderMalformed": _wrong_key,
+    "AccessDenied": _denied,
+}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")
