@@ -1,0 +1,75 @@
+# Everything is installed into .venv from the locks in requirements/; nothing else on the machine is touched.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PYTHONPATH := development
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+PYTEST := $(BIN)/pytest
+
+.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-cluster check format crds locks bench-accuracy control-plane clean
+
+help:  ## What can be done here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## Install everything into .venv (the other targets do it themselves)
+
+$(READY): requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11."; exit 1; }
+	@echo "Installing into $(VENV) (about 500 MB to download, 2 GB on disk; TensorFlow is most of it) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@$(BIN)/uv pip sync --quiet --require-hashes requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## The whole product on this machine, no cluster, GPU or account needed (KEEP=1 leaves it up)
+	@$(BIN)/python -m expansion_development.demo $(if $(KEEP),--keep)
+
+demo-stop: $(READY)  ## Stop what `make demo KEEP=1` left up
+	@$(BIN)/python -m expansion_development.demo --stop
+
+test: $(READY)  ## All tests that need no cluster: unit, TensorFlow, and a real API server
+	@$(PYTEST) tests/unit tests/consistency tests/tensorflow tests/apiserver
+
+test-unit: $(READY)  ## Decisions, mathematics, manifests, schemas: seconds
+	@$(PYTEST) tests/unit tests/consistency
+
+test-tensorflow: $(READY)  ## Backbones, bottlenecks, export, the model server's stand-in
+	@$(PYTEST) tests/tensorflow
+
+test-apiserver: $(READY)  ## The operator against real etcd, kube-apiserver, kube-controller-manager and S3 servers
+	@$(PYTEST) tests/apiserver
+
+test-cluster: $(READY)  ## The images and the chart on the cluster that KUBECONFIG names
+	@$(PYTEST) tests/cluster tests/rules
+
+check: $(READY)  ## Format, lint, types, layers, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m expansion_operator.crd --check
+
+format: $(READY)  ## Let ruff format and mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+crds: $(READY)  ## Write crds/ and the chart's copy from the resource's classes
+	@$(BIN)/python -m expansion_operator.crd --write
+
+control-plane: $(READY)  ## Find or build etcd, kube-apiserver, kube-controller-manager and kubectl
+	@$(BIN)/python -m expansion_development.control_plane --build
+
+bench-accuracy: $(READY)  ## Accuracy on real images: EXPANSION_TEST_DATA names their folder
+	@$(BIN)/python benchmarks/accuracy.py --data "$${EXPANSION_TEST_DATA:?set EXPANSION_TEST_DATA to the folder of test data}" --out build/bench/accuracy.json
+
+locks: $(READY)  ## Compile requirements/*.txt anew from pyproject.toml
+	@for extra in dev operator model-sync trainer trainer-gpu; do echo "$$extra ..."; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra $$extra \
+	    $$([ $$extra = dev ] || echo -c requirements/dev.txt) -o requirements/$$extra.txt || exit 1; done
+
+clean:  ## Remove .venv and build/
+	@rm -rf $(VENV) build
