@@ -1,5 +1,6 @@
 """The base classes of every document that crosses a process boundary, and rules said once for Python and for CEL."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -42,6 +43,10 @@ class Strict(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """As it stands in YAML or JSON: camelCase, without what is not set."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def to_json(self) -> bytes:
+        """As it lies in storage."""
+        return f"{json.dumps(self.to_wire(), indent=1, ensure_ascii=False)}\n".encode()
 
 
 class Lenient(Strict):

@@ -1,0 +1,126 @@
+"""Makes versions out of candidates and removes old ones: the manifest is written last and removed first, so half is nothing.
+
+The operator and the command line publish by the same lines. Everything here may be killed anywhere and done again.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from pydantic import ValidationError
+
+from expansion_contract import layout
+from expansion_contract.report import File, RunReport
+from expansion_contract.run import Owner
+from expansion_contract.version import VersionManifest
+from expansion_storage.errors import StorageRefused, StorageUnavailable
+from expansion_storage.prefix import Prefix
+
+
+def publish(output: Prefix, report: RunReport, owner: Owner, version: int, at: str) -> VersionManifest:
+    """Copies the run's candidate to versions/<version>/ inside the store, then commits it. `at`: RFC 3339.
+
+    What is already committed for this run is returned as it is; a number that another run has is refused.
+    """
+    if committed := _committed(output, version):
+        return _same_run(committed[0], report.run_id, output)
+    files = _publishable(report)
+    for file in files:
+        _copied(output, report.run_id, version, file)
+    _sweep(output, version, keep=frozenset(file.path for file in files))
+    manifest = VersionManifest(
+        version=version,
+        run_id=report.run_id,
+        owner=owner,
+        published_at=at,
+        categories=report.categories,
+        files=files,
+    )
+    output.write(layout.version(version, layout.MANIFEST), manifest.to_json(), "application/json")
+    return manifest
+
+
+def published(output: Prefix) -> list[tuple[VersionManifest, str]]:
+    """Every committed version with the SHA-256 of its manifest's bytes, ascending."""
+    numbers = sorted(
+        number for entry in output.list("versions/") if (number := layout.version_of(entry.key)) is not None
+    )
+    return [seen for number in numbers if (seen := _committed(output, number))]
+
+
+def prune(output: Prefix, version: int) -> None:
+    """Removes a version, and what killed publications left under smaller numbers: those are never given again."""
+    output.delete(layout.version(version, layout.MANIFEST))
+    committed = {manifest.version for manifest, _ in published(output)}
+    for number in sorted(set(_numbers(output)) - committed):
+        if number <= version:
+            _sweep(output, number, keep=frozenset())
+
+
+def _committed(output: Prefix, version: int) -> tuple[VersionManifest, str] | None:
+    key = layout.version(version, layout.MANIFEST)
+    if output.find(key) is None:
+        return None
+    content = output.read(key)
+    try:
+        manifest = VersionManifest.model_validate_json(content)
+    except ValidationError:
+        raise StorageRefused(
+            f"{output.address(key)} is not the manifest of a version; restore it, or delete the folder it lies in.",
+            "ManifestUnreadable",
+        ) from None
+    return manifest, hashlib.sha256(content).hexdigest()
+
+
+def _same_run(manifest: VersionManifest, run_id: str, output: Prefix) -> VersionManifest:
+    if manifest.run_id == run_id:
+        return manifest
+    raise StorageRefused(
+        f"{output.address(layout.version(manifest.version))} was published from run {manifest.run_id}, not from {run_id};"
+        " the number of a version is never used again.",
+        "VersionTaken",
+    )
+
+
+def _publishable(report: RunReport) -> list[File]:
+    if report.outcome != "Succeeded" or not report.files:
+        raise StorageRefused(f"Run {report.run_id} has no candidate to publish.", "NoCandidate")
+    strange = [file.path for file in report.files if not _is_inside_a_version(file.path)]
+    if strange:
+        raise StorageRefused(
+            f"The report of run {report.run_id} names {strange[0]!r}, which is no file of a model.",
+            "NoCandidate",
+        )
+    return report.files
+
+
+def _is_inside_a_version(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and ".." not in parts and path != layout.MANIFEST
+
+
+def _copied(output: Prefix, run_id: str, version: int, file: File) -> None:
+    target = layout.version(version, file.path)
+    output.copy(layout.candidate(run_id, file.path), target)
+    copy = output.find(target)
+    if copy is None or copy.size != file.size:
+        size = "nothing" if copy is None else f"{copy.size} bytes"
+        raise StorageUnavailable(
+            f"{output.address(target)} has {size} after copying, the candidate's file has {file.size};"
+            " it is copied again.",
+            "CopyIncomplete",
+        )
+
+
+def _sweep(output: Prefix, version: int, keep: frozenset[str]) -> None:
+    folder = output.below(layout.version(version))
+    for key in [entry.key for entry in folder.list() if entry.key not in keep]:
+        folder.delete(key)
+
+
+def _numbers(output: Prefix) -> Iterator[int]:
+    """Of every folder below versions/, committed or not."""
+    for entry in output.list("versions/"):
+        parts = entry.key.split("/")
+        if len(parts) > 2 and parts[1].isdecimal():
+            yield int(parts[1])
