@@ -1,5 +1,6 @@
 """The ClassifierExpansion resource as users write it. The CustomResourceDefinition is generated from these classes."""
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -597,10 +598,15 @@ class Metadata(Lenient):
     annotations: dict[str, str] = {}
 
 
+_NAME = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
+
 NAME_RULE = Rule(
     cel=f"size(self.metadata.name) <= {MAX_NAME} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     message=f"metadata.name must have at most {MAX_NAME} characters, start with a letter and contain only a-z, 0-9 and '-':"
     " its Jobs and its Service are named after it",
+    holds=lambda expansion: (
+        len(expansion.metadata.name) <= MAX_NAME and bool(_NAME.fullmatch(expansion.metadata.name))
+    ),
 )
 
 

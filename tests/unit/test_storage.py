@@ -1,0 +1,113 @@
+"""The same promises for a folder and for an S3 server (moto's, a real process would answer the same)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from expansion_contract.run import StorageAccess
+from expansion_storage import (
+    Credentials,
+    ObjectMissing,
+    Prefix,
+    StorageRefused,
+    StorageUnavailable,
+    open_prefix,
+)
+
+KEYS = Credentials(access_key_id="key", secret_access_key="secret")
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def access(endpoint: str) -> StorageAccess:
+    return StorageAccess(endpoint_url=endpoint)
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, access: StorageAccess) -> Prefix:
+    if request.param == "folder":
+        return open_prefix(str(tmp_path), access)
+    bucket = tmp_path.name.replace("_", "-").lower()[:60].strip("-")
+    boto3.client(
+        "s3",
+        endpoint_url=access.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    ).create_bucket(Bucket=bucket)
+    return open_prefix(f"s3://{bucket}/models/", access, KEYS)
+
+
+def test_what_is_written_is_read_and_listed_in_order(place: Prefix):
+    for key in ("b/2", "a/10", "a/9", "ü/1"):
+        place.write(key, key.encode())
+    assert place.read("a/10") == b"a/10"
+    assert [entry.key for entry in place.list()] == ["a/10", "a/9", "b/2", "ü/1"]
+    assert [(entry.key, entry.size) for entry in place.below("a").list()] == [("10", 4), ("9", 3)]
+
+
+def test_nothing_there_lists_nothing(place: Prefix):
+    assert list(place.below("absent").list()) == []
+    assert place.find("absent") is None
+
+
+def test_a_missing_object_is_named_in_full(place: Prefix):
+    with pytest.raises(ObjectMissing, match=r"runs/1/report\.json does not exist"):
+        place.read("runs/1/report.json")
+    with pytest.raises(ObjectMissing):
+        place.copy("runs/1/report.json", "x")
+
+
+def test_a_copy_has_the_same_content(place: Prefix, tmp_path: Path):
+    source = tmp_path / "source.bin"
+    source.write_bytes(b"x" * 100_000)
+    place.upload("candidate/model", source)
+    place.copy("candidate/model", "versions/1/model")
+    place.download("versions/1/model", tmp_path / "back.bin")
+    assert (tmp_path / "back.bin").read_bytes() == source.read_bytes()
+
+
+def test_the_etag_changes_with_the_content(place: Prefix):
+    place.write("a", b"1")
+    before = place.find("a")
+    place.write("a", b"22")
+    assert before is not None
+    assert place.find("a") != before
+
+
+def test_deleting_twice_is_deleting_once(place: Prefix):
+    place.write("a", b"1")
+    place.delete("a")
+    place.delete("a")
+    assert place.find("a") is None
+
+
+def test_a_missing_bucket_is_named_with_the_remedy(access: StorageAccess):
+    with pytest.raises(StorageRefused, match=r"There is no bucket 'nowhere'.*Create it") as caught:
+        list(open_prefix("s3://nowhere/flowers/", access, KEYS).list())
+    assert caught.value.reason == "BucketMissing"
+
+
+def test_an_endpoint_that_does_not_answer_may_answer_later():
+    closed = StorageAccess(endpoint_url="http://127.0.0.1:9")
+    with pytest.raises(
+        StorageUnavailable, match=r"http://127.0.0.1:9 cannot be reached.*spec.storage.endpointUrl"
+    ) as caught:
+        list(open_prefix("s3://photos/", closed, KEYS).list())
+    assert caught.value.reason == "EndpointUnreachable"
+
+
+def test_credentials_never_show_their_secret():
+    assert "secret'" not in repr(KEYS)
+    assert KEYS.access_key_id in repr(KEYS)
