@@ -1,0 +1,1 @@
+"""Reads and checks weights files; every way in which one can be wrong becomes a sentence that names the file."""

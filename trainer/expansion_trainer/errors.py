@@ -1,0 +1,46 @@
+"""What can end a run on purpose: the class decides the exit code, the message is for whoever wrote the resource."""
+
+from typing import ClassVar
+
+from expansion_contract.exit_codes import ExitCode
+
+
+class TrainerError(Exception):
+    exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRun(TrainerError):
+    """The run's document asks for something this trainer cannot do."""
+
+    exit_code = ExitCode.INVALID_RUN
+
+
+class BadDataset(TrainerError):
+    """The images cannot be trained on; only their owner can change that."""
+
+    exit_code = ExitCode.BAD_DATASET
+
+
+class DatasetChanged(TrainerError):
+    """The images are not those the run was made for; the operator makes a new run."""
+
+    exit_code = ExitCode.DATASET_CHANGED
+
+
+class BadWeights(TrainerError):
+    """The network's weights are missing, damaged, or those of another network."""
+
+    exit_code = ExitCode.BAD_WEIGHTS
+
+
+WeightsError = BadWeights
+
+
+class WeightsUnavailable(TrainerError):
+    """The weights could not be fetched this time."""
+
+    exit_code = ExitCode.WEIGHTS_UNAVAILABLE
