@@ -50,6 +50,7 @@ class JobSeen:
     termination_message: str = ""
     waiting: Trouble | None = None  # why no pod runs: image, quota, scheduler, in their own words
     attempts: int = 0  # pods that failed
+    pending_since: str = ""  # RFC 3339; when its newest pod was created. Empty: since created_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,10 @@ class ReportSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
-    """Fields of a later step are None or empty when an earlier step failed, see `trouble`."""
+    """Fields of a later step are None or empty when an earlier step failed, see `trouble`.
+
+    Jobs are read before the report: a Job that has ended then has written whatever it was going to write.
+    """
 
     expansion: ClassifierExpansion
     trouble: Trouble | None = None  # storage, Secret or CA: nothing behind it could be read
@@ -96,6 +100,7 @@ class Observed:
     serving_document: ServingDocument | None = None
     deployment: DeploymentSeen | None = None
     service_exists: bool = False
+    service_ours: bool = True  # of a Service that exists: its controller reference is this resource
     agents: tuple[AgentStatus, ...] = ()  # one for each model server that answered
     refusals: tuple[Trouble, ...] = ()  # what the API server said no to last time, in its own words
 
@@ -168,8 +173,12 @@ Action = WriteRun | Apply | Delete | Publish | WriteServing | Prune | Announce
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`status` is the whole new status, without keys that are not set; it is written only if it differs."""
+    """`status` is the whole new status, without keys that are not set; it is written only if it differs.
+
+    `relist`: the trainer found other images than were listed; list again now, whatever the poll interval says.
+    """
 
     status: dict[str, Any]
     actions: tuple[Action, ...] = ()
     requeue_after: float | None = None  # seconds; None: only a change brings us back
+    relist: bool = False

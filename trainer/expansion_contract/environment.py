@@ -31,6 +31,8 @@ BIND = "EXPANSION_BIND"
 
 MODEL_CONFIG_FILE = "models.config"
 """Below MODELS_FOLDER; written by model-sync, read by the model server."""
+MONITORING_CONFIG_FILE = "monitoring.config"
+"""Beside it and written by model-sync too; it turns the model server's Prometheus metrics on."""
 GRPC_PORT = 8500
 REST_PORT = 8501
 AGENT_PORT = 8502
