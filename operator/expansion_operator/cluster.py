@@ -1,0 +1,353 @@
+"""Everything that is read from and written to the Kubernetes API, and the only room that has a client for it.
+
+A no of the API server (quota, webhook, permission, invalid object) leaves as `Refused`, in its own words; whatever
+may pass by itself leaves as `ApiError` and is tried again by the queue.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
+
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+from expansion_contract import environment
+from expansion_contract.resource import GROUP, PLURAL, VERSION, ClassifierExpansion
+from expansion_operator import workloads
+from expansion_operator.observed import Announce, DeploymentSeen, JobSeen, Trouble
+
+Body = dict[str, Any]
+FIELD_MANAGER = "classifier-expansion"
+CONNECT_SECONDS, READ_SECONDS = 5, 30
+_EVENT_MESSAGE = 1024
+_GROUPS = {
+    "Job": ("/apis/batch/v1", "jobs"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "Service": ("/api/v1", "services"),
+    "Pod": ("/api/v1", "pods"),
+    "Secret": ("/api/v1", "secrets"),
+    "Event": ("/api/v1", "events"),
+    "ClassifierExpansion": (f"/apis/{GROUP}/{VERSION}", PLURAL),
+}
+
+
+class ApiError(Exception):
+    """The API server did not do it, and may the next time."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status, self.message = status, message
+
+
+class Refused(Exception):
+    """The API server said no, and says so again until somebody changes something."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.message)
+        self.trouble = trouble
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    method: str
+    path: str
+    body: Body | None = None
+    query: dict[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """The model servers of one resource."""
+
+    deployment: DeploymentSeen | None
+    addresses: tuple[str, ...]
+
+
+def connect(connections: int) -> client.ApiClient:
+    """By the pod's service account, else by KUBECONFIG or ~/.kube/config."""
+    try:
+        config.load_incluster_config()  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        config.load_kube_config()  # type: ignore[no-untyped-call]
+    settings = client.Configuration.get_default_copy()
+    settings.connection_pool_maxsize = connections
+    return client.ApiClient(settings)
+
+
+class Cluster:
+    def __init__(self, api: client.ApiClient, namespaces: tuple[str, ...] = ()) -> None:
+        """`namespaces`: where our resources are looked for; empty: everywhere."""
+        self._api, self._namespaces = api, namespaces
+
+    # Reading
+
+    def expansion(self, namespace: str, name: str) -> Body | None:
+        return self._get("ClassifierExpansion", namespace, name)
+
+    def expansions(self) -> list[Body]:
+        return [
+            body for where in self._namespaces or (None,) for body in self._list("ClassifierExpansion", where)
+        ]
+
+    def secret(self, namespace: str, name: str) -> dict[str, str] | None:
+        """The values in base64, as the API has them; None if there is no such Secret."""
+        body = self._get("Secret", namespace, name)
+        return None if body is None else body.get("data") or {}
+
+    def jobs(self, expansion: ClassifierExpansion) -> tuple[JobSeen, ...]:
+        namespace, name = expansion.metadata.namespace, expansion.metadata.name
+        selector = f"{environment.NAME_LABEL}={name},{environment.MANAGED_BY_LABEL}={environment.MANAGED_BY}"
+        jobs = self._list("Job", namespace, labelSelector=selector)
+        return tuple(self._job(job, expansion.metadata.uid) for job in jobs)
+
+    def serving(self, expansion: ClassifierExpansion, name: str) -> Serving:
+        deployment = self._get("Deployment", expansion.metadata.namespace, name)
+        if deployment is None:
+            return Serving(deployment=None, addresses=())
+        labels = deployment["spec"]["selector"].get("matchLabels", {})
+        selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        pods = self._list("Pod", expansion.metadata.namespace, labelSelector=selector)
+        seen = workloads.deployment_seen(deployment, pods, expansion.metadata.uid)
+        return Serving(deployment=seen, addresses=workloads.addresses(pods) if seen.ours else ())
+
+    def has_service(self, expansion: ClassifierExpansion, name: str) -> bool:
+        service = self._get("Service", expansion.metadata.namespace, name)
+        return service is not None and workloads.is_controlled_by(service, expansion.metadata.uid)
+
+    def _job(self, job: Body, owner_uid: str) -> JobSeen:
+        namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+        pods = self._list("Pod", namespace, labelSelector=f"batch.kubernetes.io/job-name={name}")
+        active = not any(
+            c["type"] in {"Complete", "Failed"} for c in job.get("status", {}).get("conditions", ())
+        )
+        about = f"involvedObject.uid={job['metadata']['uid']}"
+        events = self._list("Event", namespace, fieldSelector=about) if active and not pods else []
+        return workloads.job_seen(job, pods, events, owner_uid)
+
+    # Writing
+
+    def apply(self, manifest: Body, owner_uid: str) -> None:
+        """Server-side apply with our field manager, never to an object of somebody else's."""
+        existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
+        self._must_be_ours(manifest, existing, owner_uid)
+        request = _Request(
+            method="PATCH",
+            path=_path(manifest["kind"], _namespace(manifest), _name(manifest)),
+            body=manifest,
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            content_type="application/apply-patch+yaml",
+        )
+        self._change(f"to apply {_title(manifest)}", request)
+
+    def create_once(self, manifest: Body, owner_uid: str) -> None:
+        """Creates it if it is not there; what is there and ours is left as it is."""
+        try:
+            self._change(f"to create {_title(manifest)}", _creation(manifest))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
+            self._must_be_ours(manifest, existing, owner_uid)
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        """In the foreground: the object is seen as terminating until its pods are gone."""
+        body = {"propagationPolicy": "Foreground"}
+        request = _Request(method="DELETE", path=_path(kind, namespace, name), body=body)
+        try:
+            self._change(f"to delete {kind} {namespace}/{name}", request)
+        except ApiError as error:
+            if error.status not in {404, 409}:
+                raise
+
+    def write_status(self, body: Body, status: Body) -> bool:
+        """One patch with conditions and observedGeneration together, if anything differs. False: somebody was faster."""
+        changes = merge_patch(body.get("status", {}), status)
+        if not changes:
+            return True
+        metadata = body["metadata"]
+        request = _Request(
+            method="PATCH",
+            path=f"{_path('ClassifierExpansion', metadata['namespace'], metadata['name'])}/status",
+            body={"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": changes},
+            query={"fieldManager": FIELD_MANAGER},
+            content_type="application/merge-patch+json",
+        )
+        try:
+            self._change(f"to write the status of {_title(body)}", request)
+        except ApiError as error:
+            if error.status not in {404, 409}:
+                raise
+            return error.status == 404
+        return True
+
+    def announce(self, body: Body, event: Announce) -> None:
+        """A Kubernetes Event on the resource; the same words again only raise its count."""
+        manifest = event_manifest(body, event, datetime.now(UTC))
+        try:
+            self._change("to create an Event", _creation(manifest))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            self._count_again(manifest)
+
+    def _count_again(self, manifest: Body) -> None:
+        existing = self._get("Event", _namespace(manifest), _name(manifest)) or {}
+        request = _Request(
+            method="PATCH",
+            path=_path("Event", _namespace(manifest), _name(manifest)),
+            body={"count": existing.get("count", 1) + 1, "lastTimestamp": manifest["lastTimestamp"]},
+            content_type="application/merge-patch+json",
+        )
+        self._change("to count an Event", request)
+
+    def _must_be_ours(self, manifest: Body, existing: Body | None, owner_uid: str) -> None:
+        if existing is None or workloads.is_controlled_by(existing, owner_uid):
+            return
+        raise Refused(
+            Trouble(
+                reason="NameConflict",
+                message=f"{_title(manifest)} already exists and does not belong to this ClassifierExpansion. Delete or rename it, or give"
+                " the ClassifierExpansion another name.",
+                permanent=True,
+            )
+        )
+
+    # Speaking
+
+    def _get(self, kind: str, namespace: str, name: str) -> Body | None:
+        try:
+            return self._call(_Request(method="GET", path=_path(kind, namespace, name)))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _list(self, kind: str, namespace: str | None, **query: str) -> list[Body]:
+        answer = self._call(_Request(method="GET", path=_path(kind, namespace), query=query))
+        items: list[Body] = answer.get("items") or []
+        return items
+
+    def _change(self, what: str, request: _Request) -> None:
+        try:
+            self._call(request)
+        except ApiError as error:
+            if trouble := refusal(error, what):
+                raise Refused(trouble) from error
+            raise
+
+    def _call(self, request: _Request) -> Body:
+        method, url, headers, *_ = self._api.param_serialize(
+            request.method,
+            request.path,
+            query_params=list(request.query.items()),
+            header_params={"Accept": "application/json", "Content-Type": request.content_type},
+            auth_settings=["BearerToken"],
+        )
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        try:
+            response = self._api.call_api(method, url, headers, request.body, _request_timeout=timeout)
+            content = bytes(response.read())  # type: ignore[no-untyped-call]
+        except (HTTPError, client.ApiException) as error:
+            raise ApiError(0, f"The API server cannot be reached: {error}") from error
+        return _answer(response.status, content)
+
+
+def _answer(status: int, content: bytes) -> Body:
+    try:
+        body: Body = json.loads(content or b"{}")
+    except ValueError:
+        body = {"message": content.decode(errors="replace")[:500]}
+    if status >= 300:
+        raise ApiError(status, body.get("message", ""))
+    return body
+
+
+def refusal(error: ApiError, what: str) -> Trouble | None:
+    """What only somebody else can change, in the API server's own words; None for what may pass by itself."""
+    message = f"The API server refused {what}: {error.message}"
+    if "exceeded quota" in error.message:
+        return Trouble(reason="QuotaExceeded", message=message, permanent=False)
+    if "being terminated" in error.message:
+        return Trouble(reason="NamespaceTerminating", message=message, permanent=False)
+    if "failed calling webhook" in error.message:
+        return Trouble(reason="WebhookUnavailable", message=message, permanent=False)
+    if "denied the request" in error.message or "denied request" in error.message:
+        return Trouble(reason="AdmissionDenied", message=message, permanent=True)
+    if error.status in {401, 403}:
+        return Trouble(reason="Forbidden", message=message, permanent=True)
+    if error.status in {400, 422}:
+        return Trouble(reason="Invalid", message=message, permanent=True)
+    return None
+
+
+def merge_patch(old: Body, new: Body) -> Body:
+    """RFC 7396: what turns `old` into `new`; empty if nothing does."""
+    changes: Body = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, dict) and isinstance(before, dict):
+            if inner := merge_patch(before, value):
+                changes[key] = inner
+        elif before != value or key not in old:
+            changes[key] = value
+    return changes
+
+
+def event_manifest(body: Body, event: Announce, now: datetime) -> Body:
+    """Its name is a digest of what it says, so that saying it twice is one event that happened twice."""
+    metadata, at = body["metadata"], now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    said = "\0".join((metadata["uid"], event.kind, event.reason, event.message))
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata['name']}.{sha256(said.encode()).hexdigest()[:16]}",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": body["apiVersion"],
+            "kind": body["kind"],
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+        },
+        "type": event.kind,
+        "reason": event.reason,
+        "message": event.message[:_EVENT_MESSAGE],
+        "source": {"component": FIELD_MANAGER},
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    }
+
+
+def _creation(manifest: Body) -> _Request:
+    return _Request(
+        method="POST",
+        path=_path(manifest["kind"], _namespace(manifest)),
+        body=manifest,
+        query={"fieldManager": FIELD_MANAGER},
+    )
+
+
+def _path(kind: str, namespace: str | None, name: str = "") -> str:
+    """`namespace` None: in all namespaces."""
+    group, plural = _GROUPS[kind]
+    where = f"{group}/namespaces/{quote(namespace)}" if namespace else group
+    return f"{where}/{plural}/{quote(name)}".rstrip("/")
+
+
+def _namespace(manifest: Body) -> str:
+    return str(manifest["metadata"]["namespace"])
+
+
+def _name(manifest: Body) -> str:
+    return str(manifest["metadata"]["name"])
+
+
+def _title(manifest: Body) -> str:
+    return f"{manifest['kind']} {_namespace(manifest)}/{_name(manifest)}"
