@@ -100,7 +100,6 @@ class Observed:
     serving_document: ServingDocument | None = None
     deployment: DeploymentSeen | None = None
     service_exists: bool = False
-    service_ours: bool = True  # of a Service that exists: its controller reference is this resource
     agents: tuple[AgentStatus, ...] = ()  # one for each model server that answered
     refusals: tuple[Trouble, ...] = ()  # what the API server said no to last time, in its own words
 

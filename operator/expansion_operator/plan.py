@@ -1,0 +1,135 @@
+"""Decides, from what was seen, what is done next and what status says. Pure: no clock, no network, no memory but status."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from expansion_contract.resource import ServingMode
+from expansion_operator import policies
+from expansion_operator.conditions import Finding, Next, Stage, announcements
+from expansion_operator.manifests.job import training_job
+from expansion_operator.manifests.pod import serving_name
+from expansion_operator.manifests.serving import deployment, service
+from expansion_operator.observed import (
+    Action,
+    Apply,
+    Delete,
+    JobPhase,
+    JobSeen,
+    Observed,
+    Plan,
+    Prune,
+    Publish,
+    Settings,
+    WriteRun,
+    WriteServing,
+)
+from expansion_operator.status import next_status
+
+
+def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
+    """Applying it and planning again plans the same status and nothing that was not planned before."""
+    previous = observed.expansion.status
+    if observed.expansion.metadata.deletion_timestamp:
+        return Plan(status=previous.to_wire())
+    finding = policies.first_finding(observed, now)
+    status = next_status(observed, finding, settings, now)
+    actions = (
+        *_unwanted_jobs(observed),
+        *_next_step(observed, finding, settings),
+        *_model_servers(observed, finding, settings),
+        *_outdated_versions(observed, finding),
+        *announcements(previous.conditions, status.conditions),
+    )
+    return Plan(
+        status=status.to_wire(),
+        actions=actions,
+        requeue_after=_requeue_after(observed, finding),
+        relist=_goes_on(observed, finding) is Next.RELIST,
+    )
+
+
+def _goes_on(observed: Observed, finding: Finding | None) -> Next:
+    """What follows from the finding; a suspended resource waits."""
+    return Next.WAIT if finding is None or observed.expansion.spec.suspend else finding.then
+
+
+def _unwanted_jobs(observed: Observed) -> Iterator[Delete]:
+    """Jobs of earlier runs, as soon as the current run is known; while suspended, every run that has not ended."""
+    suspended = observed.expansion.spec.suspend
+    if observed.run_id is not None or suspended:
+        yield from _deletions(observed.old_jobs)
+    if suspended and observed.job is not None and observed.job.phase in {JobPhase.PENDING, JobPhase.RUNNING}:
+        yield from _deletions((observed.job,))
+
+
+def _deletions(jobs: Iterable[JobSeen]) -> Iterator[Delete]:
+    return (Delete(kind="Job", name=job.name) for job in jobs if job.ours and not job.terminating)
+
+
+def _next_step(observed: Observed, finding: Finding | None, settings: Settings) -> tuple[Action, ...]:
+    run_id, job, document = observed.run_id, observed.job, policies.serving_document(observed)
+    match _goes_on(observed, finding):
+        case Next.START if run_id is not None:
+            manifest = training_job(observed.expansion, run_id, settings)
+            return WriteRun(run_id=run_id), Apply(manifest=manifest, once=True)
+        case Next.STOP if job is not None:
+            return tuple(_deletions((job,)))
+        case Next.PUBLISH if run_id is not None:
+            return (Publish(run_id=run_id, version=policies.next_version(observed)),)
+        case Next.WRITE_SERVING if document is not None:
+            return (WriteServing(document=document),)
+    return ()
+
+
+def _model_servers(observed: Observed, finding: Finding | None, settings: Settings) -> tuple[Action, ...]:
+    """Kept as wanted whatever the current run does, from the first published version on."""
+    if finding is not None and finding.stage is Stage.RESOURCE:
+        return ()
+    if observed.expansion.spec.serving.mode is ServingMode.NONE:
+        return tuple(_no_model_servers(observed))
+    seen = observed.deployment
+    if (seen is None and observed.serving_document is None) or (seen is not None and not seen.ours):
+        return ()
+    expansion = observed.expansion
+    return Apply(manifest=service(expansion)), Apply(manifest=deployment(expansion, settings))
+
+
+def _no_model_servers(observed: Observed) -> Iterator[Delete]:
+    name = serving_name(observed.expansion.metadata.name)
+    if observed.deployment is not None and observed.deployment.ours:
+        yield Delete(kind="Deployment", name=name)
+    if observed.service_exists:
+        yield Delete(kind="Service", name=name)
+
+
+def _outdated_versions(observed: Observed, finding: Finding | None) -> tuple[Prune, ...]:
+    """Only when all is well: never what is wanted, what a model server answers with or prepares, nor the newest."""
+    if finding is not None or observed.expansion.spec.suspend or observed.serving_document is None:
+        return ()
+    numbers = sorted(seen.manifest.version for seen in observed.versions)
+    used = {n for agent in observed.agents for n in (agent.live_version, agent.desired_version)}
+    kept = {
+        *numbers[-observed.expansion.spec.output.keep_versions :],
+        *used,
+        observed.serving_document.version,
+    }
+    return tuple(Prune(version=number) for number in numbers if number not in kept)
+
+
+def _requeue_after(observed: Observed, finding: Finding | None) -> float | None:
+    """The earliest of what is waited for; a settled resource is looked at again when its images are due."""
+    poll = policies.poll_seconds(observed.expansion)
+    waits = [poll if finding is None or observed.expansion.spec.suspend else finding.requeue_after]
+    if any(_unwanted_jobs(observed)):
+        waits.append(policies.GONE)
+    if _is_rolling(observed):
+        waits.append(policies.BUSY)
+    return min((seconds for seconds in waits if seconds is not None), default=None)
+
+
+def _is_rolling(observed: Observed) -> bool:
+    return (
+        policies.is_managed(observed)
+        and observed.serving_document is not None
+        and not policies.is_rolled_out(observed)
+    )

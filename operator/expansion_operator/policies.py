@@ -1,0 +1,662 @@
+"""Why a resource is not ready yet: one small function for each reason, asked in order; the first that answers decides.
+
+A new reason is one function and one entry in a tuple. Pure: what is seen and the time come in, a finding or None goes out.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+from expansion_contract import architectures, availability, layout
+from expansion_contract.exit_codes import REASONS, ExitCode
+from expansion_contract.gate import Verdict
+from expansion_contract.gate import verdict as gate_verdict
+from expansion_contract.report import RunReport
+from expansion_contract.resource import (
+    MAX_NAME,
+    NAME_RULE,
+    ClassifierExpansion,
+    ExpansionSpec,
+    RunStatus,
+    ServingMode,
+)
+from expansion_contract.run import Owner
+from expansion_contract.version import AgentStatus, ServingDocument
+from expansion_operator.conditions import TEXT_LIMIT, Finding, Next, Stage, clipped, moment
+from expansion_operator.observed import JobPhase, JobSeen, Observed, VersionSeen
+
+Policy = Callable[[Observed, datetime], Finding | None]
+
+SOON, BUSY, HEALING, REFUSED = 1.0, 5.0, 15.0, 60.0
+"""Seconds until we look again: at our own next step, at work, at what may heal by itself, at what probably does not."""
+GONE = 2.0
+"""Seconds until we look whether a deleted Job is gone."""
+LEAST_POLL = 10.0
+"""Seconds; listing a bucket costs money, whatever spec.retrain.pollInterval says."""
+REPORT_GRACE = {JobPhase.SUCCEEDED: timedelta(seconds=30), JobPhase.FAILED: timedelta(seconds=5)}
+"""How long after a Job's end its report may still appear: some stores list late."""
+RELIST_GRACE = timedelta(seconds=60)
+"""How long a new listing may still show the images of the run that found others."""
+DATASET_CHANGED = REASONS[ExitCode.DATASET_CHANGED]
+AGAIN = "raise spec.retrain.revision to train again"
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SIGKILL = 137
+
+
+# The resource itself
+
+
+def not_supported(observed: Observed, _: datetime) -> Finding | None:
+    return _unacceptable("NotSupported", availability.refused(observed.expansion.spec))
+
+
+def unknown_architecture(observed: Observed, _: datetime) -> Finding | None:
+    pretrained = observed.expansion.spec.base.pretrained
+    problem = architectures.problem_with(pretrained.architecture) if pretrained else None
+    return _unacceptable("UnknownArchitecture", [problem] if problem else [])
+
+
+def invalid_spec(observed: Observed, _: datetime) -> Finding | None:
+    """What the API server's own rules refuse, for resources that were stored before the rules."""
+    return _unacceptable("InvalidSpec", [*_local_addresses(observed.expansion.spec), *_bad_name(observed)])
+
+
+def output_conflict(observed: Observed, _: datetime) -> Finding | None:
+    if observed.output_owner is None:
+        return None
+    spec = observed.expansion.spec
+    return Finding(
+        stage=Stage.RESOURCE,
+        reason="OutputConflict",
+        message=f"spec.output.models {spec.output.models} already belongs to ClassifierExpansion {observed.output_owner}: two"
+        " resources would number their versions in one folder. Delete one of them, or create this one with another address.",
+        phase="Stalled",
+        stuck=True,
+        requeue_after=REFUSED,
+    )
+
+
+def _unacceptable(reason: str, sentences: Iterable[str]) -> Finding | None:
+    message = " ".join(sentences)
+    if not message:
+        return None
+    return Finding(stage=Stage.RESOURCE, reason=reason, message=message, phase="Stalled", stuck=True)
+
+
+def _local_addresses(spec: ExpansionSpec) -> Iterable[str]:
+    addresses = {
+        "spec.categories.images": spec.categories.images,
+        "spec.replay.images": spec.replay.images if spec.replay else None,
+        "spec.unlabelled.images": spec.unlabelled.images if spec.unlabelled else None,
+        "spec.output.models": spec.output.models,
+        "spec.storage.cache": spec.storage.cache,
+    }
+    for path, address in addresses.items():
+        if address is not None and not address.startswith("s3://"):
+            yield f"{path} must be an s3:// address, got {address}; a local folder works only with the command line."
+
+
+def _bad_name(observed: Observed) -> Iterable[str]:
+    name = observed.expansion.metadata.name
+    if len(name) > MAX_NAME or not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name):
+        yield f"{NAME_RULE.message}; got {name}."
+
+
+# The data set
+
+
+def unreadable(observed: Observed, _: datetime) -> Finding | None:
+    trouble = observed.trouble
+    if trouble is None:
+        return None
+    return Finding(
+        stage=Stage.DATASET,
+        reason=trouble.reason,
+        message=trouble.message,
+        phase="Resolving",
+        stuck=trouble.permanent,
+        requeue_after=REFUSED if trouble.permanent else HEALING,
+        sees_nothing_later=True,
+    )
+
+
+def not_listed(observed: Observed, _: datetime) -> Finding | None:
+    if observed.listing is not None and observed.run_id is not None:
+        return None
+    images = observed.expansion.spec.categories.images
+    return _resolving("Listing", f"{images} is being listed.", requeue_after=BUSY)
+
+
+def unusable(observed: Observed, _: datetime) -> Finding | None:
+    errors = observed.listing.errors if observed.listing else ()
+    if not errors:
+        return None
+    message = " ".join(error.message for error in errors)
+    poll = poll_seconds(observed.expansion)
+    return _resolving(errors[0].reason, message, requeue_after=poll, stuck=True)
+
+
+def _resolving(reason: str, message: str, *, requeue_after: float, stuck: bool = False) -> Finding:
+    return Finding(
+        stage=Stage.DATASET,
+        reason=reason,
+        message=message,
+        phase="Resolving",
+        stuck=stuck,
+        requeue_after=requeue_after,
+    )
+
+
+# The run
+
+
+def report_unreadable(observed: Observed, _: datetime) -> Finding | None:
+    problem = _report_problem(observed)
+    if problem is None:
+        return None
+    return _training_failed(
+        observed,
+        "ReportUnreadable",
+        f"{address_of(observed, layout.REPORT)} cannot be read as a report: {problem} The trainer image and the operator must come"
+        f" from the same release; install them together, then {AGAIN}.",
+    )
+
+
+def dataset_changed(observed: Observed, now: datetime) -> Finding | None:
+    """The images changed while they were read. That is nobody's failure: a new listing gives a new run."""
+    failure = run_failure(observed)
+    if failure is None or failure[0] != DATASET_CHANGED:
+        return None
+    latched = latched_run(observed)
+    since = moment(latched.finished_at) if latched and latched.outcome else None
+    if since is not None and now - since > RELIST_GRACE:
+        message = f"{failure[1]} The images are again as they were before; {AGAIN}."
+        return _training_failed(observed, DATASET_CHANGED, message)
+    return _listed_again(failure[1], requeue_after=0.0 if since is None else BUSY)
+
+
+def run_failed(observed: Observed, _: datetime) -> Finding | None:
+    """From the report, or as recorded earlier: a failed run is never started again, Job or no Job."""
+    failure = run_failure(observed)
+    if failure is None:
+        return None
+    is_active = has_own_job(observed) and observed.job is not None and observed.job.phase not in REPORT_GRACE
+    return _training_failed(observed, *failure, then=Next.STOP if is_active else Next.WAIT, ends_run=True)
+
+
+def job_name_taken(observed: Observed, _: datetime) -> Finding | None:
+    job = observed.job
+    if job is None or job.ours:
+        return None
+    return _training_failed(
+        observed,
+        "NameConflict",
+        f"Job {observed.expansion.metadata.namespace}/{job.name} exists and does not belong to this ClassifierExpansion."
+        f" Delete it (kubectl delete job {job.name}), or give the ClassifierExpansion another name.",
+        requeue_after=REFUSED,
+    )
+
+
+def old_runs(observed: Observed, _: datetime) -> Finding | None:
+    """Never two runs of one resource at once."""
+    names = ", ".join(job.name for job in observed.old_jobs)
+    if not names or observed.job is not None:
+        return None
+    return _working("OldRunEnding", f"Waits until {names} is gone.", "Pending", requeue_after=GONE)
+
+
+def not_started(observed: Observed, _: datetime) -> Finding | None:
+    if observed.job is not None:
+        return None
+    return _working("Starting", f"Run {observed.run_id} is being started.", "Pending", then=Next.START)
+
+
+def job_ending(observed: Observed, _: datetime) -> Finding | None:
+    if observed.job is None or not observed.job.terminating:
+        return None
+    message = f"Job {observed.job.name} is being deleted; the run is started again when it is gone."
+    return _working("JobEnding", message, "Pending", requeue_after=GONE)
+
+
+def pending_too_long(observed: Observed, now: datetime) -> Finding | None:
+    job, limit = observed.job, observed.expansion.spec.compute.pending_deadline_seconds
+    if job is None or job.phase is not JobPhase.PENDING:
+        return None
+    if now - _pending_since(observed, job, now) <= timedelta(seconds=limit):
+        return None
+    why = f" {job.waiting.message}" if job.waiting else ""
+    return _training_failed(
+        observed,
+        job.waiting.reason if job.waiting else "PendingTooLong",
+        f"No pod of Job {job.name} started within spec.compute.pendingDeadlineSeconds ({limit}).{why} When that is mended, {AGAIN}.",
+        then=Next.STOP,
+        ends_run=True,
+    )
+
+
+def pending(observed: Observed, _: datetime) -> Finding | None:
+    job = observed.job
+    if job is None or job.phase is not JobPhase.PENDING:
+        return None
+    if job.waiting:
+        return _working(job.waiting.reason, job.waiting.message, "Pending")
+    return _working("Pending", f"Job {job.name} waits for its pod.", "Pending")
+
+
+def running(observed: Observed, _: datetime) -> Finding | None:
+    job = observed.job
+    if job is None or job.phase is not JobPhase.RUNNING:
+        return None
+    if job.waiting:
+        tried = f" Pods of this run that failed before: {job.attempts}." if job.attempts else ""
+        return _working(job.waiting.reason, f"{job.waiting.message}{tried}", "Pending")
+    return _working("Running", f"Job {job.name} trains run {observed.run_id}.", "Training")
+
+
+def report_awaited(observed: Observed, now: datetime) -> Finding | None:
+    job, latched = observed.job, latched_run(observed)
+    if job is None or job.phase not in REPORT_GRACE:
+        return None
+    since = (moment(latched.finished_at) if latched else None) or now
+    if now - since > REPORT_GRACE[job.phase]:
+        return None
+    message = f"Job {job.name} {job.phase.lower()}; its report is looked for."
+    return _working("ReportAwaited", message, "Gating", requeue_after=GONE)
+
+
+def ended_without_report(observed: Observed, _: datetime) -> Finding | None:
+    job = observed.job
+    if job is None:
+        return None
+    reason, message = _job_failure(observed, job)
+    if reason == DATASET_CHANGED:
+        return _listed_again(message, requeue_after=0.0)
+    return _training_failed(observed, reason, message, ends_run=True)
+
+
+def not_trained(observed: Observed, now: datetime) -> Finding | None:
+    """A committed version of this run is proof of training too: a Git revert publishes it again without a GPU."""
+    if report_of(observed) is not None or published_version(observed) is not None:
+        return None
+    return _first(UNREPORTED, observed, now)
+
+
+def _listed_again(message: str, *, requeue_after: float) -> Finding:
+    return Finding(
+        stage=Stage.TRAINING,
+        reason=DATASET_CHANGED,
+        message=clipped(message, TEXT_LIMIT),
+        phase="Resolving",
+        then=Next.RELIST,
+        requeue_after=requeue_after,
+        ends_run=True,
+    )
+
+
+def _training_failed(
+    observed: Observed,
+    reason: str,
+    message: str,
+    *,
+    then: Next = Next.WAIT,
+    ends_run: bool = False,
+    requeue_after: float | None = None,
+) -> Finding:
+    """Looked at again when the images are listed again: other images are another run."""
+    return Finding(
+        stage=Stage.TRAINING,
+        reason=reason,
+        message=clipped(message, TEXT_LIMIT),
+        phase="Stalled",
+        stuck=True,
+        then=then,
+        ends_run=ends_run,
+        requeue_after=requeue_after or poll_seconds(observed.expansion),
+    )
+
+
+def _working(
+    reason: str, message: str, phase: str, *, then: Next = Next.WAIT, requeue_after: float = BUSY
+) -> Finding:
+    return Finding(
+        stage=Stage.TRAINING,
+        reason=reason,
+        message=message,
+        phase=phase,
+        then=then,
+        requeue_after=requeue_after,
+    )
+
+
+def _pending_since(observed: Observed, job: JobSeen, now: datetime) -> datetime:
+    """A run whose pod was evicted waits since then, not since its Job was created."""
+    progress = observed.progress.updated_at if observed.progress else None
+    times = [moment(text) for text in (job.created_at, job.pending_since, progress)]
+    return max((time for time in times if time is not None), default=now)
+
+
+def _job_failure(observed: Observed, job: JobSeen) -> tuple[str, str]:
+    if job.phase is JobPhase.SUCCEEDED:
+        report = address_of(observed, layout.REPORT)
+        return (
+            "ReportMissing",
+            f"Job {job.name} ended well but left no report at {report}. Look at kubectl logs job/{job.name}; then {AGAIN}.",
+        )
+    reason, what = _cause(observed, job)
+    attempts = f"{job.attempts} attempt{'s' * (job.attempts != 1)}"
+    why = ": ".join(part for part in (job.failure_reason, job.failure_message) if part)
+    details = f"Job {job.name} failed after {attempts}{f' ({why})' if why else ''}."
+    words = f" Its last words: {job.termination_message.strip()}" if job.termination_message.strip() else ""
+    return reason, f"{what} {details}{words} See kubectl logs job/{job.name}; when it is mended, {AGAIN}."
+
+
+def _cause(observed: Observed, job: JobSeen) -> tuple[str, str]:
+    compute = observed.expansion.spec.compute
+    if job.failure_reason == "DeadlineExceeded":
+        limit = compute.active_deadline_seconds
+        return (
+            "DeadlineExceeded",
+            f"The run took longer than spec.compute.activeDeadlineSeconds ({limit}): raise it.",
+        )
+    if job.oom_killed:
+        limit_text = job.memory_limit or compute.pod_template.resources.limits.get("memory", "none")
+        return (
+            "OutOfMemory",
+            f"The trainer needed more memory than its limit ({limit_text}): raise"
+            " spec.compute.podTemplate.resources.limits.memory.",
+        )
+    if job.exit_code == SIGKILL:
+        return "Killed", "The trainer was killed (SIGKILL, exit code 137), not for its own memory limit."
+    if job.exit_code is None:
+        return "TrainingFailed", "No pod of the run says how it ended."
+    known = {int(code): reason for code, reason in REASONS.items()}
+    return known.get(job.exit_code, "TrainingFailed"), f"The trainer ended with exit code {job.exit_code}."
+
+
+# The gate
+
+
+def gate_refused(observed: Observed, _: datetime) -> Finding | None:
+    verdict = verdict_of(observed)
+    if verdict is None or verdict.accepted:
+        return None
+    return Finding(
+        stage=Stage.GATE,
+        reason="GateRefused",
+        message=verdict.message,
+        phase="Stalled",
+        stuck=True,
+        requeue_after=poll_seconds(observed.expansion),
+    )
+
+
+# The publication
+
+
+def not_published(observed: Observed, _: datetime) -> Finding | None:
+    if published_version(observed) is not None:
+        return None
+    message = f"The model of run {observed.run_id} is being published as version {next_version(observed)}."
+    return _publishing(message, Next.PUBLISH)
+
+
+def not_announced(observed: Observed, _: datetime) -> Finding | None:
+    """serving.json must name the version and remember the last number ever given."""
+    document = serving_document(observed)
+    if document is None or document == observed.serving_document:
+        return None
+    return _publishing(f"The model servers are being told of version {document.version}.", Next.WRITE_SERVING)
+
+
+def _publishing(message: str, then: Next) -> Finding:
+    return Finding(
+        stage=Stage.PUBLICATION,
+        reason="Publishing",
+        message=message,
+        phase="Publishing",
+        then=then,
+        requeue_after=SOON,
+    )
+
+
+# The rollout
+
+
+def deployment_name_taken(observed: Observed, _: datetime) -> Finding | None:
+    deployment = observed.deployment
+    if not is_managed(observed) or deployment is None or deployment.ours:
+        return None
+    return _rolling(
+        "NameConflict",
+        f"Deployment {observed.expansion.metadata.namespace}/{deployment.name} exists and does not belong to this"
+        f" ClassifierExpansion. Delete it (kubectl delete deployment {deployment.name}), or give the ClassifierExpansion another name.",
+        stuck=True,
+    )
+
+
+def model_server_failed(observed: Observed, _: datetime) -> Finding | None:
+    failed = failed_agents(observed)
+    if not failed or not is_managed(observed) or is_rolled_out(observed):
+        return None
+    return _rolling("ModelServerFailed", failed[0].message)
+
+
+def pods_not_starting(observed: Observed, _: datetime) -> Finding | None:
+    deployment = observed.deployment
+    if not is_managed(observed) or deployment is None or deployment.waiting is None:
+        return None
+    if is_rolled_out(observed):
+        return None
+    waiting = deployment.waiting
+    return _rolling(waiting.reason, waiting.message, stuck=waiting.permanent)
+
+
+def rolling_out(observed: Observed, _: datetime) -> Finding | None:
+    if not is_managed(observed) or is_rolled_out(observed):
+        return None
+    document, replicas = observed.serving_document, observed.expansion.spec.serving.replicas
+    version = document.version if document else 0
+    live = sum(agent.live_version == version for agent in observed.agents)
+    rest = " Their Deployment is still being rolled out." if live >= replicas else ""
+    return _rolling("RollingOut", f"{live} of {replicas} model servers answer with version {version}.{rest}")
+
+
+def _rolling(reason: str, message: str, *, stuck: bool = False) -> Finding:
+    return Finding(
+        stage=Stage.ROLLOUT,
+        reason=reason,
+        message=message,
+        phase="RollingOut",
+        stuck=stuck,
+        requeue_after=REFUSED if stuck else BUSY,
+    )
+
+
+UNREPORTED: tuple[Policy, ...] = (
+    job_name_taken,
+    old_runs,
+    not_started,
+    job_ending,
+    pending_too_long,
+    pending,
+    running,
+    report_awaited,
+    ended_without_report,
+)
+"""Asked while there is no report."""
+
+POLICIES: tuple[Policy, ...] = (
+    not_supported,
+    unknown_architecture,
+    invalid_spec,
+    output_conflict,
+    unreadable,
+    unusable,
+    not_listed,
+    report_unreadable,
+    dataset_changed,
+    run_failed,
+    not_trained,
+    gate_refused,
+    not_published,
+    not_announced,
+    deployment_name_taken,
+    model_server_failed,
+    pods_not_starting,
+    rolling_out,
+)
+
+
+def first_finding(observed: Observed, now: datetime) -> Finding | None:
+    """What stands between this resource and Ready; None if nothing does."""
+    return _refused_by_the_cluster(_first(POLICIES, observed, now), observed)
+
+
+def _first(policies: Iterable[Policy], observed: Observed, now: datetime) -> Finding | None:
+    return next((finding for policy in policies if (finding := policy(observed, now))), None)
+
+
+def _refused_by_the_cluster(finding: Finding | None, observed: Observed) -> Finding | None:
+    """Our own next step was refused last time: that is the reason then, and the step is tried again."""
+    if not observed.refusals or not _takes_a_step(finding, observed):
+        return finding
+    is_permanent = any(refusal.permanent for refusal in observed.refusals)
+    return Finding(
+        stage=finding.stage if finding else Stage.ROLLOUT,
+        reason=observed.refusals[0].reason,
+        message=" ".join(dict.fromkeys(refusal.message for refusal in observed.refusals)),
+        phase=finding.phase if finding else "RollingOut",
+        stuck=is_permanent,
+        then=finding.then if finding else Next.WAIT,
+        requeue_after=REFUSED if is_permanent else HEALING,
+    )
+
+
+def _takes_a_step(finding: Finding | None, observed: Observed) -> bool:
+    """Is it our own step that is missing? Not while storage, the trainer or a person is waited for."""
+    if finding is None:
+        return True
+    if finding.stuck or finding.stage is Stage.DATASET:
+        return False
+    return finding.stage is not Stage.TRAINING or observed.job is None
+
+
+# What is so
+
+
+def report_of(observed: Observed) -> RunReport | None:
+    """Of the current run, and only one that says what it must."""
+    if observed.report is None or _report_problem(observed) is not None:
+        return None
+    return observed.report.report
+
+
+def _report_problem(observed: Observed) -> str | None:
+    seen = observed.report
+    if seen is None:
+        return None
+    if seen.report is None:
+        return seen.problem
+    if seen.report.run_id != observed.run_id:
+        return f"it speaks of run {seen.report.run_id!r}."
+    if seen.report.outcome == "Succeeded" and seen.report.metrics is None:
+        return "it says Succeeded and has no metrics."
+    return None
+
+
+def latched_run(observed: Observed) -> RunStatus | None:
+    """What status remembers of the current run."""
+    run = observed.expansion.status.run
+    return run if run is not None and run.id == observed.run_id else None
+
+
+def run_failure(observed: Observed) -> tuple[str, str] | None:
+    """(reason, message) of the current run's failure; the report knows best, then what status remembers."""
+    report, latched = report_of(observed), latched_run(observed)
+    if report is not None:
+        return _reported_failure(report) if report.outcome == "Failed" else None
+    if latched is not None and latched.outcome == "Failed" and published_version(observed) is None:
+        return latched.reason or "TrainingFailed", latched.message or ""
+    return None
+
+
+def _reported_failure(report: RunReport) -> tuple[str, str]:
+    unsaid = f"Run {report.run_id} failed and its report does not say why."
+    return report.reason or "TrainingFailed", report.message or unsaid
+
+
+def has_own_job(observed: Observed) -> bool:
+    return observed.job is not None and observed.job.ours
+
+
+def verdict_of(observed: Observed) -> Verdict | None:
+    """The gate's answer to the stored report, with today's thresholds. None if there is no report to ask about."""
+    report = report_of(observed)
+    if report is None or report.metrics is None:
+        return None
+    return gate_verdict(report, observed.expansion.spec.acceptance)
+
+
+def published_version(observed: Observed) -> VersionSeen | None:
+    """The committed version that the current run made."""
+    made = (seen for seen in reversed(observed.versions) if seen.manifest.run_id == observed.run_id)
+    return next(made, None)
+
+
+def last_version(observed: Observed) -> int:
+    """The highest number ever given."""
+    document = observed.serving_document
+    return max([document.last_version if document else 0, *(v.manifest.version for v in observed.versions)])
+
+
+def next_version(observed: Observed) -> int:
+    return last_version(observed) + 1
+
+
+def serving_document(observed: Observed) -> ServingDocument | None:
+    """What the model servers should be told; None before the current run has a version."""
+    version, metadata = published_version(observed), observed.expansion.metadata
+    if version is None:
+        return None
+    return ServingDocument(
+        owner=Owner(namespace=metadata.namespace, name=metadata.name),
+        model_name=metadata.name,
+        version=version.manifest.version,
+        run_id=version.manifest.run_id,
+        manifest_sha256=version.manifest_sha256,
+        last_version=last_version(observed),
+    )
+
+
+def is_managed(observed: Observed) -> bool:
+    return observed.expansion.spec.serving.mode is ServingMode.MANAGED
+
+
+def failed_agents(observed: Observed) -> tuple[AgentStatus, ...]:
+    return tuple(agent for agent in observed.agents if agent.state == "Failed")
+
+
+def is_rolled_out(observed: Observed) -> bool:
+    """Every model server that should be there answers with the version of serving.json, and no other one answers."""
+    deployment, document = observed.deployment, observed.serving_document
+    replicas = observed.expansion.spec.serving.replicas
+    if deployment is None or document is None:
+        return False
+    return (
+        deployment.ours
+        and deployment.generation_observed
+        and deployment.replicas == replicas
+        and deployment.ready_replicas >= replicas
+        and len(observed.agents) >= replicas
+        and all(agent.live_version == document.version for agent in observed.agents)
+    )
+
+
+def address_of(observed: Observed, name: str) -> str:
+    """Of a file of the current run."""
+    return f"{observed.expansion.spec.output.models.rstrip('/')}/{layout.run(observed.run_id or '', name)}"
+
+
+def poll_seconds(expansion: ClassifierExpansion) -> float:
+    parts = re.findall(r"([0-9]+)([smhd])", expansion.spec.retrain.poll_interval)
+    return max(LEAST_POLL, float(sum(int(number) * SECONDS[unit] for number, unit in parts)))

@@ -1,0 +1,378 @@
+"""What status says for people and for conditions: the figures, the run, the model, the history. Pure.
+
+Every value is rounded so that nothing happening writes nothing. What a step could not see stays as it was.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from expansion_contract import environment, layout
+from expansion_contract.report import Progress, RunReport
+from expansion_contract.resource import (
+    CandidateStatus,
+    Condition,
+    DatasetStatus,
+    ExpansionStatus,
+    Figures,
+    HistoryEntry,
+    ModelStatus,
+    RunStatus,
+    ServingStatus,
+)
+from expansion_operator import policies
+from expansion_operator.conditions import (
+    SHOWN,
+    TEXT_LIMIT,
+    Fact,
+    Finding,
+    Stage,
+    clipped,
+    dated,
+    moment,
+    stage_facts,
+    stamp,
+    suspension,
+    verdict,
+)
+from expansion_operator.manifests.pod import serving_name
+from expansion_operator.observed import Observed, Settings
+
+REMEMBERED = 20
+ETA_STEP = 10
+"""Seconds an ETA is rounded to, so that it does not rewrite status at every look."""
+
+
+def next_status(
+    observed: Observed, finding: Finding | None, settings: Settings, now: datetime
+) -> ExpansionStatus:
+    return ExpansionStatus(
+        observed_generation=observed.expansion.metadata.generation,
+        conditions=conditions(observed, finding, now),
+        phase=_phase(observed, finding),
+        dataset=_dataset(observed, now),
+        run=_run(observed, finding, now),
+        candidate=_candidate(observed),
+        model=_model(observed, finding),
+        serving=_serving(observed, settings),
+        history=_history(observed, finding, now),
+    )
+
+
+def _phase(observed: Observed, finding: Finding | None) -> str:
+    if observed.expansion.spec.suspend:
+        return "Suspended"
+    if finding is None:
+        return "Ready"
+    return "Stalled" if finding.stuck else finding.phase
+
+
+# Conditions
+
+
+def conditions(observed: Observed, finding: Finding | None, now: datetime) -> list[Condition]:
+    previous = observed.expansion.status.conditions
+    suspended = observed.expansion.spec.suspend
+    facts = (
+        *stage_facts(finding, _achieved(observed)),
+        *_serving_fact(observed),
+        suspension(suspended),
+        *verdict(finding, suspended, _ready_message(observed)),
+    )
+    fresh = dated(facts, previous, observed.expansion.metadata.generation, now)
+    kept = _unseen(fresh, previous, finding)
+    return [*fresh, *kept]
+
+
+def _unseen(
+    fresh: Iterable[Condition], previous: Iterable[Condition], finding: Finding | None
+) -> Iterable[Condition]:
+    if finding is None or not finding.sees_nothing_later:
+        return ()
+    known = {condition.type for condition in fresh}
+    return (c for c in previous if c.type in {*SHOWN, "Serving"} - known)
+
+
+def _achieved(observed: Observed) -> dict[Stage, Fact]:
+    said = {
+        Stage.DATASET: ("Listed", _dataset_message(observed)),
+        Stage.TRAINING: ("Succeeded", _training_message(observed)),
+        Stage.GATE: _gate_words(observed),
+        Stage.PUBLICATION: ("Published", _publication_message(observed)),
+    }
+    return {stage: Fact(type=stage, status="True", reason=r, message=m) for stage, (r, m) in said.items()}
+
+
+def _dataset_message(observed: Observed) -> str:
+    listing = observed.listing
+    if listing is None:
+        return ""
+    warnings = " ".join(problem.message for problem in listing.problems)
+    return f"{listing.images} images in {len(listing.counts)} new categories. {warnings}".strip()
+
+
+def _training_message(observed: Observed) -> str:
+    report = policies.report_of(observed)
+    if report is None:
+        return f"Run {observed.run_id} was trained and published; its report is gone."
+    notes = " ".join(finding.message for finding in report.findings if finding.severity == "warning")
+    return f"Run {observed.run_id} trained {report.categories} categories. {notes}".strip()
+
+
+def _gate_words(observed: Observed) -> tuple[str, str]:
+    gate = policies.verdict_of(observed)
+    if gate is None:
+        return (
+            "AcceptedEarlier",
+            "Accepted when it was published; its report is gone, so it is not asked again.",
+        )
+    return "GatePassed", gate.message
+
+
+def _publication_message(observed: Observed) -> str:
+    version = policies.published_version(observed)
+    return f"Version {version.manifest.version} at {_version_uri(observed)}." if version else ""
+
+
+def _ready_message(observed: Observed) -> str:
+    version = policies.published_version(observed)
+    if version is None:
+        return ""
+    what = f"Version {version.manifest.version} with {version.manifest.categories} categories"
+    if not policies.is_managed(observed):
+        return f"{what} is published."
+    replicas = observed.expansion.spec.serving.replicas
+    if replicas == 0:
+        return f"{what} is published; spec.serving.replicas is 0."
+    return f"{what} answers on {replicas} model server{'s' * (replicas != 1)}."
+
+
+def _serving_fact(observed: Observed) -> Iterable[Fact]:
+    """Nothing if the model servers could not be looked at."""
+    if policies.is_managed(observed) and observed.trouble is not None and observed.deployment is None:
+        return ()
+    status, reason, message = _serving_words(observed)
+    return (Fact(type="Serving", status=status, reason=reason, message=message),)
+
+
+def _serving_words(observed: Observed) -> tuple[str, str, str]:
+    spec, deployment = observed.expansion.spec.serving, observed.deployment
+    failures = " ".join(dict.fromkeys(agent.message for agent in policies.failed_agents(observed)))
+    if not policies.is_managed(observed):
+        return (
+            "False",
+            "NotManaged",
+            "spec.serving.mode is None: versions are published, nothing serves them.",
+        )
+    if live := _live(observed):
+        version, count = live
+        words = f"{count} of {spec.replicas} model servers answer with version {version}. {failures}"
+        return "True", "Live", words.strip()
+    if failures:
+        return "False", "ModelServerFailed", failures
+    if deployment is None and observed.serving_document is None:
+        return "False", "NotPublished", "No version has been published yet."
+    if spec.replicas == 0:
+        return "False", "ScaledToZero", "spec.serving.replicas is 0."
+    if deployment is not None and deployment.waiting is not None:
+        return "False", deployment.waiting.reason, deployment.waiting.message
+    return "False", "Starting", "No model server answers yet."
+
+
+def _live(observed: Observed) -> tuple[int, int] | None:
+    """(version, model servers that answer with it): the wanted one as soon as one answers with it, else the newest."""
+    versions = [agent.live_version for agent in observed.agents if agent.live_version is not None]
+    if not versions:
+        return None
+    wanted = observed.serving_document.version if observed.serving_document else None
+    version = wanted if wanted in versions else max(versions)
+    assert version is not None
+    return version, versions.count(version)
+
+
+# Values
+
+
+def _dataset(observed: Observed, now: datetime) -> DatasetStatus | None:
+    listing, previous = observed.listing, observed.expansion.status.dataset
+    if listing is None:
+        return previous
+    is_same = previous is not None and previous.digest == listing.digest and previous.listed_at is not None
+    return DatasetStatus(
+        digest=listing.digest,
+        images=listing.images,
+        categories=len(listing.counts),
+        listed_at=previous.listed_at if previous and is_same else stamp(now),
+    )
+
+
+def _run(observed: Observed, finding: Finding | None, now: datetime) -> RunStatus | None:
+    """The current run; the one before stays until there is another one, and its outcome with it."""
+    if observed.run_id is None:
+        return observed.expansion.status.run
+    before = policies.latched_run(observed) or RunStatus(id=observed.run_id)
+    job = observed.job if policies.has_own_job(observed) else None
+    started = {"job": job.name, "started_at": job.created_at} if job else {}
+    return before.model_copy(
+        update={**started, **_outcome(observed, finding, before, now), **_progress(observed, finding, now)}
+    )
+
+
+def _outcome(
+    observed: Observed, finding: Finding | None, before: RunStatus, now: datetime
+) -> dict[str, str | None]:
+    report = policies.report_of(observed)
+    finished = before.finished_at or stamp(now)
+    if finding is not None and finding.ends_run:
+        if before.outcome == "Failed" and before.reason == finding.reason:
+            return {"finished_at": finished}
+        message = clipped(finding.message, TEXT_LIMIT)
+        return {"outcome": "Failed", "reason": finding.reason, "message": message, "finished_at": finished}
+    if report is not None and report.outcome == "Succeeded":
+        return {"outcome": "Succeeded", "reason": None, "message": None, "finished_at": finished}
+    has_ended = policies.has_own_job(observed) and finding is not None and finding.reason == "ReportAwaited"
+    return {"finished_at": finished if has_ended or before.outcome else None}
+
+
+def _progress(observed: Observed, finding: Finding | None, now: datetime) -> dict[str, str | int | None]:
+    idle: dict[str, str | int | None] = {"images_per_second": None, "eta": None}
+    report, progress = policies.report_of(observed), observed.progress
+    if report is not None and report.outcome == "Succeeded":
+        return {**idle, "stage": None, "percent": 100}
+    if progress is None or progress.run_id != observed.run_id:
+        return idle
+    where: dict[str, str | int | None] = {
+        "stage": clipped(progress.stage, 100),
+        "percent": max(0, min(100, progress.percent)),
+    }
+    if finding is None or finding.phase != "Training":
+        return {**idle, **where}
+    speed = progress.images_per_second
+    return {
+        **where,
+        "images_per_second": None if speed is None else f"{speed:.1f}",
+        "eta": _eta(progress, now),
+    }
+
+
+def _eta(progress: Progress, now: datetime) -> str | None:
+    if progress.eta_seconds is None:
+        return None
+    end = (moment(progress.updated_at) or now) + timedelta(seconds=progress.eta_seconds)
+    rounded = round(end.timestamp() / ETA_STEP) * ETA_STEP
+    return stamp(datetime.fromtimestamp(rounded, tz=now.tzinfo))
+
+
+def _figures(report: RunReport | None) -> Figures:
+    metrics = report.metrics if report else None
+    if metrics is None:
+        return Figures()
+    drop = metrics.base_drop
+    return Figures(
+        accuracy=_ratio(metrics.overall.value) if metrics.overall.n else None,
+        new_category_accuracy=_ratio(metrics.new.value) if metrics.new.n else None,
+        base_accuracy=_ratio(metrics.base_after.value) if metrics.base_after else None,
+        base_accuracy_drop=_ratio(drop.value) if drop else None,
+        base_accuracy_drop_measured=drop.measured if drop else None,
+    )
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _candidate(observed: Observed) -> CandidateStatus | None:
+    if observed.run_id is None:
+        return observed.expansion.status.candidate
+    report, gate = policies.report_of(observed), policies.verdict_of(observed)
+    if report is None or gate is None:
+        previous = observed.expansion.status.candidate
+        return previous if previous and previous.run_id == observed.run_id else None
+    message = clipped(gate.message, TEXT_LIMIT)
+    figures = _figures(report).model_dump()
+    return CandidateStatus(run_id=report.run_id, accepted=gate.accepted, message=message, **figures)
+
+
+def _model(observed: Observed, finding: Finding | None) -> ModelStatus | None:
+    """The published model of the current run; until there is one, the one before."""
+    version, previous = policies.published_version(observed), observed.expansion.status.model
+    if version is None or (finding is not None and finding.stage is not Stage.ROLLOUT):
+        return previous
+    manifest, report = version.manifest, policies.report_of(observed)
+    is_known = report is None and previous is not None and previous.run_id == manifest.run_id
+    figures = previous if previous and is_known else _figures(report)
+    return ModelStatus(
+        version=manifest.version,
+        run_id=manifest.run_id,
+        categories=manifest.categories,
+        uri=_version_uri(observed),
+        published_at=manifest.published_at,
+        **figures.model_dump(include=set(Figures.model_fields)),
+    )
+
+
+def _version_uri(observed: Observed) -> str:
+    version = policies.published_version(observed)
+    models = observed.expansion.spec.output.models.rstrip("/")
+    return f"{models}/{layout.version(version.manifest.version)}" if version else ""
+
+
+def _serving(observed: Observed, settings: Settings) -> ServingStatus | None:
+    if not policies.is_managed(observed):
+        return None
+    if observed.deployment is None and observed.serving_document is None:
+        return observed.expansion.status.serving if observed.trouble else None
+    live = _live(observed)
+    return ServingStatus(
+        version=live[0] if live else None,
+        replicas=observed.expansion.spec.serving.replicas,
+        ready_replicas=live[1] if live else 0,
+        url=_url(observed, settings),
+    )
+
+
+def _url(observed: Observed, settings: Settings) -> str:
+    metadata = observed.expansion.metadata
+    host = f"{serving_name(metadata.name)}.{metadata.namespace}.svc.{settings.cluster_domain}"
+    return f"http://{host}:{environment.REST_PORT}/v1/models/{metadata.name}:predict"
+
+
+def _history(observed: Observed, finding: Finding | None, now: datetime) -> list[HistoryEntry]:
+    previous = observed.expansion.status.history
+    entry = _entry(observed, finding, now)
+    if entry is None or (previous and _is_same(previous[0], entry)):
+        return list(previous)
+    return [entry, *previous][:REMEMBERED]
+
+
+def _is_same(one: HistoryEntry, other: HistoryEntry) -> bool:
+    return (one.run_id, one.outcome, one.version) == (other.run_id, other.outcome, other.version)
+
+
+def _entry(observed: Observed, finding: Finding | None, now: datetime) -> HistoryEntry | None:
+    """What became of the current run, once that is known."""
+    report, version = policies.report_of(observed), policies.published_version(observed)
+    if observed.run_id is None:
+        return None
+    if finding is not None and finding.ends_run and finding.stuck:
+        return _outcome_entry(observed, "Failed", f"{finding.reason}: {finding.message}", now)
+    if finding is not None and finding.stage is Stage.GATE:
+        return _outcome_entry(observed, "Refused", finding.message, now, report)
+    if version is not None and (finding is None or finding.stage is Stage.ROLLOUT):
+        message = _gate_words(observed)[1]
+        entry = _outcome_entry(observed, "Published", message, now, report)
+        return entry.model_copy(update={"version": version.manifest.version})
+    return None
+
+
+def _outcome_entry(
+    observed: Observed, outcome: str, message: str, now: datetime, report: RunReport | None = None
+) -> HistoryEntry:
+    return HistoryEntry.model_validate(
+        {
+            "run_id": observed.run_id,
+            "outcome": outcome,
+            "message": clipped(message, TEXT_LIMIT),
+            "accuracy": _figures(report).accuracy,
+            "at": stamp(now),
+        }
+    )
