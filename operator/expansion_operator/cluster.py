@@ -104,6 +104,10 @@ class Cluster:
         jobs = self._list("Job", namespace, labelSelector=selector)
         return tuple(self._job(job, expansion.metadata.uid) for job in jobs)
 
+    def job(self, expansion: ClassifierExpansion, name: str) -> JobSeen | None:
+        job = self._get("Job", expansion.metadata.namespace, name)
+        return None if job is None else self._job(job, expansion.metadata.uid)
+
     def serving(self, expansion: ClassifierExpansion, name: str) -> Serving:
         deployment = self._get("Deployment", expansion.metadata.namespace, name)
         if deployment is None:
@@ -141,12 +145,12 @@ class Cluster:
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
             content_type="application/apply-patch+yaml",
         )
-        self._change(f"to apply {_title(manifest)}", request)
+        self._ask(f"to apply {_title(manifest)}", request)
 
     def create_once(self, manifest: Body, owner_uid: str) -> None:
         """Creates it if it is not there; what is there and ours is left as it is."""
         try:
-            self._change(f"to create {_title(manifest)}", _creation(manifest))
+            self._ask(f"to create {_title(manifest)}", _creation(manifest))
         except ApiError as error:
             if error.status != 409:
                 raise
@@ -158,7 +162,7 @@ class Cluster:
         body = {"propagationPolicy": "Foreground"}
         request = _Request(method="DELETE", path=_path(kind, namespace, name), body=body)
         try:
-            self._change(f"to delete {kind} {namespace}/{name}", request)
+            self._ask(f"to delete {kind} {namespace}/{name}", request)
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise
@@ -177,7 +181,7 @@ class Cluster:
             content_type="application/merge-patch+json",
         )
         try:
-            self._change(f"to write the status of {_title(body)}", request)
+            self._ask(f"to write the status of {_title(body)}", request)
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise
@@ -188,7 +192,7 @@ class Cluster:
         """A Kubernetes Event on the resource; the same words again only raise its count."""
         manifest = event_manifest(body, event, datetime.now(UTC))
         try:
-            self._change("to create an Event", _creation(manifest))
+            self._ask("to create an Event", _creation(manifest))
         except ApiError as error:
             if error.status != 409:
                 raise
@@ -202,7 +206,7 @@ class Cluster:
             body={"count": existing.get("count", 1) + 1, "lastTimestamp": manifest["lastTimestamp"]},
             content_type="application/merge-patch+json",
         )
-        self._change("to count an Event", request)
+        self._ask("to count an Event", request)
 
     def _must_be_ours(self, manifest: Body, existing: Body | None, owner_uid: str) -> None:
         if existing is None or workloads.is_controlled_by(existing, owner_uid):
@@ -219,21 +223,23 @@ class Cluster:
     # Speaking
 
     def _get(self, kind: str, namespace: str, name: str) -> Body | None:
+        request = _Request(method="GET", path=_path(kind, namespace, name))
         try:
-            return self._call(_Request(method="GET", path=_path(kind, namespace, name)))
+            return self._ask(f"to read {kind} {namespace}/{name}", request)
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
 
     def _list(self, kind: str, namespace: str | None, **query: str) -> list[Body]:
-        answer = self._call(_Request(method="GET", path=_path(kind, namespace), query=query))
-        items: list[Body] = answer.get("items") or []
+        request = _Request(method="GET", path=_path(kind, namespace), query=query)
+        where = f"in namespace {namespace}" if namespace else "in all namespaces"
+        items: list[Body] = self._ask(f"to list each {kind} {where}", request).get("items") or []
         return items
 
-    def _change(self, what: str, request: _Request) -> None:
+    def _ask(self, what: str, request: _Request) -> Body:
         try:
-            self._call(request)
+            return self._call(request)
         except ApiError as error:
             if trouble := refusal(error, what):
                 raise Refused(trouble) from error

@@ -52,6 +52,7 @@ def job_seen(job: Body, pods: list[Body], events: list[Body], owner_uid: str) ->
         termination_message=terminated.get("message", ""),
         waiting=_why_no_pod_runs(pods, events) if phase in {JobPhase.PENDING, JobPhase.RUNNING} else None,
         attempts=status.get("failed", 0),
+        pending_since=max((pod["metadata"]["creationTimestamp"] for pod in pods), default=""),
     )
 
 

@@ -1,0 +1,123 @@
+"""Starts the operator: introduces its rooms to each other, and ends in order on SIGTERM."""
+
+import asyncio
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from prometheus_client import start_http_server
+
+from expansion_operator import handlers, health
+from expansion_operator.cluster import ApiError, Cluster, Refused, connect
+from expansion_operator.metrics import OperatorMetrics
+from expansion_operator.options import Options, log_to_stderr, options
+from expansion_operator.plan import plan
+from expansion_operator.reconcile import Clock, Reconciler
+from expansion_operator.serving_status import ask
+from expansion_operator.work_queue import Key, WorkQueue, resync
+
+RESYNC_SECONDS = 300.0
+EXIT_SECONDS = 20.0
+RETRY_SECONDS = 3.0
+
+logger = logging.getLogger("expansion_operator")
+
+
+async def run(given: Options) -> None:
+    """Until SIGTERM. What a killed worker leaves half done, the next operator finds and finishes."""
+    cluster = Cluster(connect(connections=given.workers * 2), given.namespaces)
+    metrics, watchers = OperatorMetrics(), handlers.Watchers(given.namespaces)
+    reconciler = _reconciler(cluster, metrics, given)
+    pool = ThreadPoolExecutor(max_workers=given.workers, thread_name_prefix="reconcile")
+    queue = _queue(pool, reconciler, metrics, given)
+    metrics.depth, metrics.watchers = lambda: queue.depth, watchers.up
+    host, port = given.metrics_address
+    start_http_server(port, host, metrics.registry)
+    health.serve(*given.health_address, alive=watchers.problem, ready=watchers.not_ready)
+
+    async def keys() -> list[Key]:
+        """Also teaches us who uses which output: known before the first Job is created."""
+        bodies = await asyncio.to_thread(cluster.expansions)
+        reconciler.neighbours.replace(bodies)
+        return [(body["metadata"]["namespace"], body["metadata"]["name"]) for body in bodies]
+
+    tasks = [asyncio.create_task(watchers.look(), name="watcher probe")]
+    await _once_it_works(keys)
+    watchers.expect()
+    tasks += [
+        asyncio.create_task(queue.run(), name="queue"),
+        asyncio.create_task(resync(queue, keys, RESYNC_SECONDS, random.random), name="resync"),
+    ]
+    await asyncio.sleep(0)
+    logger.info("watching %s", ", ".join(given.namespaces) or "all namespaces")
+    await handlers.watch(queue, reconciler.neighbours, given.namespaces)
+    logger.info("ending; what is under way may take %.0f s", EXIT_SECONDS)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait_for(asyncio.to_thread(pool.shutdown, cancel_futures=True), EXIT_SECONDS)
+
+
+def _reconciler(cluster: Cluster, metrics: OperatorMetrics, given: Options) -> Reconciler:
+    return Reconciler(
+        cluster=cluster,
+        planner=plan,
+        settings=given.settings,
+        ask=ask,
+        clock=Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic),
+        audience=metrics.expansions,
+    )
+
+
+def _queue(
+    pool: ThreadPoolExecutor, reconciler: Reconciler, metrics: OperatorMetrics, given: Options
+) -> WorkQueue:
+    loop = asyncio.get_running_loop()
+
+    async def work(key: Key) -> float | None:
+        return await loop.run_in_executor(pool, reconciler.reconcile, *key)
+
+    return WorkQueue(work, given.workers, failed=lambda _: metrics.failed(), took=metrics.took)
+
+
+async def _once_it_works(keys: Callable[[], Awaitable[list[Key]]]) -> None:
+    """Waits for an API server that knows our kind and lets us list it, and says what it waits for."""
+    while True:
+        try:
+            await keys()
+        except (ApiError, Refused) as error:
+            missing = isinstance(error, ApiError) and error.status == 404
+            remedy = " Install the CustomResourceDefinition from crds/." if missing else ""
+            logger.warning(
+                "the resources cannot be listed yet: %s%s Tried again in %.0f s.",
+                error,
+                remedy,
+                RETRY_SECONDS,
+            )
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+def main() -> None:
+    """Exits at once when all is said: a thread that still waits for storage would hold the process."""
+    given = options(sys.argv[1:], os.environ)
+    log_to_stderr(given.log_level)
+    code = 0
+    try:
+        asyncio.run(run(given))
+    except (KeyboardInterrupt, TimeoutError):
+        logger.warning("ended in the middle of something; the next operator finishes it")
+    except Exception:
+        logger.exception("the operator cannot go on")
+        code = 1
+    logging.shutdown()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Introduces kopf to the queue, and is the only room that knows kopf: every event of ours puts a key in it, nothing else.
+
+Only kopf's low-level event handlers are used: no annotation and no finalizer of kopf's ever stands on a user's object.
+"""
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import kopf
+
+from expansion_contract.environment import MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
+from expansion_contract.resource import GROUP, PLURAL, VERSION
+from expansion_operator.neighbours import Neighbours
+from expansion_operator.work_queue import WorkQueue
+
+JOBS = ("batch", "v1", "jobs")
+DEPLOYMENTS = ("apps", "v1", "deployments")
+RESOURCES = (GROUP, VERSION, PLURAL)
+_PREFIX = f"operator.{GROUP}"
+
+logger = logging.getLogger(__name__)
+
+
+class EndlessBackoffs:
+    """Seconds between attempts. kopf gives a watcher up when they end, and a dead watcher looks like a quiet cluster."""
+
+    def __iter__(self) -> Iterator[float]:
+        yield from itertools.chain((1, 1, 2, 3, 5, 8, 13, 21), itertools.repeat(30.0))
+
+
+def settings() -> kopf.OperatorSettings:
+    made = kopf.OperatorSettings()
+    made.posting.enabled = False
+    made.scanning.disabled = True
+    made.networking.error_backoffs = EndlessBackoffs()
+    made.networking.connect_timeout = 10
+    made.watching.server_timeout = 300
+    made.watching.client_timeout = 330
+    made.watching.inactivity_timeout = 70
+    made.process.ultimate_exiting_timeout = 30
+    # Never written, see above; but should a handler ever bring them, they are not another operator's.
+    made.persistence.finalizer = f"{_PREFIX}/finalizer"
+    made.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=_PREFIX, v1=False)
+    made.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=_PREFIX, v1=False)
+    ours = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+    made.watching.label_selectors[JOBS] = ours
+    made.watching.label_selectors[DEPLOYMENTS] = ours
+    return made
+
+
+def registry(queue: WorkQueue, neighbours: Neighbours) -> kopf.OperatorRegistry:
+    made = kopf.OperatorRegistry()
+    kopf.on.login(registry=made)(kopf.login_via_client)
+
+    async def resource_changed(event: Any, body: Any, **_: Any) -> None:
+        namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        if event["type"] == "DELETED":
+            neighbours.forget(f"{namespace}/{name}")
+        else:
+            neighbours.remember(body)
+        queue.add((namespace, name))
+
+    async def child_changed(body: Any, **_: Any) -> None:
+        if owner := body["metadata"].get("labels", {}).get(NAME_LABEL):
+            queue.add((body["metadata"]["namespace"], owner))
+
+    kopf.on.event(*RESOURCES, registry=made)(resource_changed)
+    kopf.on.event(*JOBS, registry=made)(child_changed)
+    kopf.on.event(*DEPLOYMENTS, registry=made)(child_changed)
+    return made
+
+
+async def watch(queue: WorkQueue, neighbours: Neighbours, namespaces: tuple[str, ...]) -> None:
+    """Until SIGTERM or SIGINT; raises if kopf gives up."""
+    await kopf.operator(
+        registry=registry(queue, neighbours),
+        settings=settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+    )
+
+
+class Watchers:
+    """Knows whether every kind is being watched: kopf's own health check is green when a watcher has died."""
+
+    def __init__(self, namespaces: tuple[str, ...], grace_seconds: float = 30.0) -> None:
+        self._grace = grace_seconds
+        self._tasks = {
+            plural: [f"watcher for {plural}.{version}.{group}@{where}" for where in namespaces or (None,)]
+            for group, version, plural in (RESOURCES, JOBS, DEPLOYMENTS)
+        }
+        self._last_up: dict[str, float] = {}
+        self._looked = time.monotonic()
+        self._up: dict[str, bool] = {}
+
+    def expect(self) -> None:
+        """From now on every kind should be watched."""
+        self._last_up = dict.fromkeys(self._tasks, time.monotonic())
+
+    async def look(self, every: float = 5.0) -> None:
+        while True:
+            self._look({task.get_name() for task in asyncio.all_tasks() if not task.done()})
+            await asyncio.sleep(every)
+
+    def _look(self, running: set[str]) -> None:
+        self._looked = time.monotonic()
+        self._up = {kind: running.issuperset(names) for kind, names in self._tasks.items()}
+        self._last_up |= {kind: self._looked for kind, up in self._up.items() if up and self._last_up}
+
+    def up(self) -> dict[str, bool]:
+        return dict(self._up)
+
+    def problem(self) -> str | None:
+        """What a restart would mend; None if all is well or has been until a moment ago. Asked from another thread."""
+        now = time.monotonic()
+        if now - self._looked > 2 * self._grace:
+            return f"the event loop has not moved for {now - self._looked:.0f} s"
+        dead = sorted(kind for kind, at in self._last_up.items() if now - at > self._grace)
+        return f"nobody watches {', '.join(dead)}" if dead else None
+
+    def not_ready(self) -> str | None:
+        down = sorted(kind for kind, up in self._up.items() if not up)
+        return f"not watching {', '.join(down)} yet" if down or not self._up else None

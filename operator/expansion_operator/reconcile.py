@@ -1,0 +1,313 @@
+"""One reconciliation: observe what is, ask the planner, do what it says, write the status. Blocking; runs in a thread.
+
+It decides nothing about a resource. Doing any of it twice, or being killed anywhere in it, changes nothing.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from expansion_contract import run
+from expansion_contract.dataset import Listing
+from expansion_contract.problems import sentences
+from expansion_contract.resource import ClassifierExpansion, parsed
+from expansion_operator import storage as stores
+from expansion_operator.cluster import ApiError, Cluster, Refused
+from expansion_operator.manifests.pod import job_name, serving_name
+from expansion_operator.neighbours import Neighbours, claim
+from expansion_operator.observed import (
+    Action,
+    Announce,
+    Apply,
+    Delete,
+    JobSeen,
+    Observed,
+    Plan,
+    Prune,
+    Publish,
+    Settings,
+    Trouble,
+    WriteRun,
+    WriteServing,
+)
+from expansion_operator.serving_status import Ask
+from expansion_operator.storage import Listings, Storage, StorageTrouble
+from expansion_storage import StorageError
+
+Body = dict[str, Any]
+Planner = Callable[[Observed, Settings, datetime], Plan]
+AGAIN_SOON = 0.2
+"""Seconds until we look at what we have just changed in storage, which sends no events."""
+
+logger = logging.getLogger(__name__)
+
+
+class Audience(Protocol):
+    """Who wants to know what every resource's status has become."""
+
+    def seen(self, expansion: ClassifierExpansion, status: Body) -> None: ...
+    def gone(self, key: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+
+
+@dataclass
+class _Memory:
+    """What may be forgotten at any time: it only saves work, or repeats what the API server said."""
+
+    refusals: tuple[Trouble, ...] = ()
+    writable_generation: tuple[str, int] | None = None
+    list_again: bool = False
+
+
+@dataclass(kw_only=True)
+class Reconciler:
+    cluster: Cluster
+    planner: Planner
+    settings: Settings
+    ask: Ask
+    clock: Clock
+    audience: Audience
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    listings: Listings = field(default_factory=Listings)
+    _memories: dict[str, _Memory] = field(default_factory=dict)
+
+    def reconcile(self, namespace: str, name: str) -> float | None:
+        """Brings one resource a step further; seconds after which to come back, None if an event will say."""
+        body = self.cluster.expansion(namespace, name)
+        if body is None:
+            self._forget(f"{namespace}/{name}")
+            return None
+        self.neighbours.remember(body)
+        if "deletionTimestamp" in body["metadata"]:
+            return None
+        try:
+            expansion = parsed(body)
+        except ValidationError as error:
+            return self._invalid(body, error)
+        return self._bring_further(body, expansion)
+
+    def _bring_further(self, body: Body, expansion: ClassifierExpansion) -> float | None:
+        memory = self._memories.setdefault(expansion.key, _Memory())
+        observed = self._observe(body, expansion, memory)
+        plan = self._plan(observed)
+        refusals, wrote = self._act(plan.actions, observed)
+        if refusals != observed.refusals:
+            memory.refusals = refusals
+            plan = self._plan(replace(observed, refusals=refusals))
+        if not self.cluster.write_status(body, plan.status):
+            return AGAIN_SOON
+        memory.list_again = plan.relist
+        self._announce(body, plan.actions)
+        self.audience.seen(expansion, plan.status)
+        return AGAIN_SOON if wrote and not refusals else plan.requeue_after
+
+    def _plan(self, observed: Observed) -> Plan:
+        return self.planner(observed, self.settings, self.clock.now())
+
+    def _forget(self, key: str) -> None:
+        self._memories.pop(key, None)
+        self.listings.forget(key)
+        self.neighbours.forget(key)
+        self.audience.gone(key)
+
+    # Observing
+
+    def _observe(self, body: Body, expansion: ClassifierExpansion, memory: _Memory) -> Observed:
+        """What can be read. What stops us is part of it, never an exception."""
+        seen = Observed(expansion=expansion, refusals=memory.refusals)
+        try:
+            seen = replace(seen, output_owner=self._output_owner(body))
+            seen, jobs = self._seen_in_cluster(seen)
+            if seen.output_owner:
+                return seen
+            return self._seen_in_storage(seen, jobs, memory)
+        except Refused as refused:
+            return replace(seen, trouble=refused.trouble)
+        except StorageTrouble as error:
+            return replace(seen, trouble=error.trouble)
+        except StorageError as error:
+            return replace(seen, trouble=stores.trouble(error))
+
+    def _output_owner(self, body: Body) -> str | None:
+        """The first with this prefix, confirmed by a live read: a missed delete must not block it for ever."""
+        mine = claim(body)
+        for other in self.neighbours.older(mine):
+            live = self.cluster.expansion(*other.key.split("/", 1))
+            if live is None:
+                self.neighbours.forget(other.key)
+            elif claim(live).overlaps(mine) and claim(live).order < mine.order:
+                return other.key
+        return None
+
+    def _seen_in_cluster(self, seen: Observed) -> tuple[Observed, tuple[JobSeen, ...]]:
+        expansion = seen.expansion
+        jobs = self.cluster.jobs(expansion)
+        name = serving_name(expansion.metadata.name)
+        serving = self.cluster.serving(expansion, name)
+        last_run = expansion.status.run.id if expansion.status.run else None
+        seen = replace(
+            seen,
+            # Until storage says otherwise the run is the one we know of.
+            job=next((job for job in jobs if job.run_id == last_run), None),
+            deployment=serving.deployment,
+            service_exists=self.cluster.has_service(expansion, name),
+            agents=self.ask(serving.addresses),
+        )
+        return seen, jobs
+
+    def _seen_in_storage(self, seen: Observed, jobs: tuple[JobSeen, ...], memory: _Memory) -> Observed:
+        storage = self._storage(seen.expansion)
+        now = self.clock.monotonic()
+        newer_than = now if memory.list_again else float("-inf")
+        listing = self.listings.get(storage, seen.expansion, now, newer_than)
+        memory.list_again = False
+        behind = self._seen_of_run(seen, storage, listing, jobs)
+        self._must_be_writable(storage, behind, memory)
+        return replace(behind, versions=storage.versions(), serving_document=storage.serving())
+
+    def _storage(self, expansion: ClassifierExpansion) -> Storage:
+        namespace, spec = expansion.metadata.namespace, expansion.spec.storage
+        secret = self.cluster.secret(namespace, spec.secret_name) if spec.secret_name else None
+        ca = self.cluster.secret(namespace, spec.ca_secret_name) if spec.ca_secret_name else None
+        return Storage(expansion, stores.access(expansion, secret, ca))
+
+    def _seen_of_run(
+        self, seen: Observed, storage: Storage, listing: Listing, jobs: tuple[JobSeen, ...]
+    ) -> Observed:
+        seen = replace(seen, listing=listing)
+        if seen.expansion.spec.base.pretrained is None:  # refused by name, see availability.py
+            return seen
+        run_id = run.run_id(seen.expansion, listing.digest)
+        job = next((job for job in jobs if job.run_id == run_id), None)
+        return replace(
+            seen,
+            # A Job of that name without our labels is somebody else's: it stands in the way, and must be seen.
+            job=job or self.cluster.job(seen.expansion, job_name(seen.expansion.metadata.name, run_id)),
+            run_id=run_id,
+            run_written=storage.has_run(run_id),
+            report=storage.report(run_id),
+            progress=storage.progress(run_id),
+            old_jobs=tuple(job for job in jobs if job.run_id != run_id),
+        )
+
+    def _must_be_writable(self, storage: Storage, seen: Observed, memory: _Memory) -> None:
+        """Once for each generation, and only where a Job is about to be created."""
+        metadata = seen.expansion.metadata
+        generation = (metadata.uid, metadata.generation)
+        about_to_train = seen.run_id and seen.listing and not (seen.listing.errors or seen.job or seen.report)
+        if not about_to_train or memory.writable_generation == generation:
+            return
+        storage.must_be_writable()
+        memory.writable_generation = generation
+
+    # Acting
+
+    def _act(self, actions: tuple[Action, ...], observed: Observed) -> tuple[tuple[Trouble, ...], bool]:
+        """In order, up to the first refusal: what follows relies on what came before. And: was storage written to?"""
+        wrote = False
+        for action in actions:
+            try:
+                self._perform(action, observed)
+            except Refused as refused:
+                return (refused.trouble,), wrote
+            except StorageError as error:
+                return (stores.trouble(error),), wrote
+            except StorageTrouble as error:
+                return (error.trouble,), wrote
+            wrote |= isinstance(action, WriteRun | Publish | WriteServing | Prune)
+        return (), wrote
+
+    def _perform(self, action: Action, observed: Observed) -> None:
+        metadata = observed.expansion.metadata
+        match action:
+            case Apply(manifest=manifest, once=True):
+                self.cluster.create_once(manifest, metadata.uid)
+            case Apply(manifest=manifest):
+                self.cluster.apply(manifest, metadata.uid)
+            case Delete(kind=kind, name=name):
+                self.cluster.delete(kind, metadata.namespace, name)
+            case Announce():
+                return
+            case _:
+                self._write(action, observed)
+        logger.info("%s: %s", observed.expansion.key, _said(action))
+
+    def _write(self, action: WriteRun | Publish | WriteServing | Prune, observed: Observed) -> None:
+        storage = self._storage(observed.expansion)
+        match action:
+            case WriteRun():
+                assert observed.listing is not None, "a run is planned from a listing"
+                storage.write_run(run.training_run(observed.expansion, observed.listing.digest))
+            case Publish(run_id=run_id, version=version):
+                storage.publish(run_id, version, _rfc3339(self.clock.now()))
+            case WriteServing(document=document):
+                storage.write_serving(document)
+            case Prune(version=version):
+                storage.prune(version)
+
+    def _announce(self, body: Body, actions: tuple[Action, ...]) -> None:
+        """After the status, which decides what is news. An event that cannot be made stops nothing."""
+        for action in actions:
+            if isinstance(action, Announce):
+                try:
+                    self.cluster.announce(body, action)
+                except (ApiError, Refused) as error:
+                    logger.warning("event %s was not made: %s", action.reason, error)
+
+    def _invalid(self, body: Body, error: ValidationError) -> float | None:
+        """Only a resource stored under an older definition gets here: today's refuses it when it is applied."""
+        status = invalid_status(body, " ".join(sentences(error)), _rfc3339(self.clock.now()))
+        return None if self.cluster.write_status(body, status) else AGAIN_SOON
+
+
+def invalid_status(body: Body, message: str, at: str) -> Body:
+    """The old status with Stalled=True: what is served stays known."""
+    old: Body = body.get("status", {})
+    generation = body["metadata"].get("generation", 1)
+    before = {condition["type"]: condition for condition in old.get("conditions", ())}
+
+    def condition(kind: str, status: str) -> Body:
+        same = before.get(kind, {}).get("status") == status
+        return {
+            "type": kind,
+            "status": status,
+            "reason": "InvalidSpec",
+            "message": message,
+            "lastTransitionTime": before[kind]["lastTransitionTime"] if same else at,
+            "observedGeneration": generation,
+        }
+
+    kept = [c for kind, c in before.items() if kind not in {"Ready", "Stalled", "Reconciling"}]
+    conditions = [*kept, condition("Ready", "False"), condition("Stalled", "True")]
+    return old | {"observedGeneration": generation, "phase": "Failed", "conditions": conditions}
+
+
+def _said(action: Action) -> str:
+    match action:
+        case Apply(manifest=manifest, once=once):
+            return f"{'created' if once else 'applied'} {manifest['kind']} {manifest['metadata']['name']}"
+        case Delete(kind=kind, name=name):
+            return f"deleted {kind} {name}"
+        case WriteRun(run_id=run_id):
+            return f"wrote run {run_id}"
+        case Publish(run_id=run_id, version=version):
+            return f"published run {run_id} as version {version}"
+        case WriteServing(document=document):
+            return f"asked the model servers for version {document.version}"
+        case Prune(version=version):
+            return f"removed version {version}"
+        case Announce(reason=reason):
+            return f"announced {reason}"
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,265 @@
+"""Everything that is read from and written to object storage, and the only room of the operator that can.
+
+What the store answers leaves as `StorageTrouble`: one word, a sentence for the resource's owner, and whether it may heal.
+"""
+
+import base64
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from expansion_contract import dataset, layout, run
+from expansion_contract.dataset import Listing, Role
+from expansion_contract.problems import sentences
+from expansion_contract.report import FORMAT_VERSION, Progress, RunReport
+from expansion_contract.resource import ClassifierExpansion
+from expansion_contract.run import TrainingRun
+from expansion_contract.version import ServingDocument
+from expansion_operator.observed import ReportSeen, Trouble, VersionSeen
+from expansion_storage import Credentials, Entry, ObjectMissing, StorageError, StorageRefused, open_prefix
+from expansion_storage.prefix import Prefix
+from expansion_storage.publication import prune, publish, published
+
+SecretData = dict[str, str]
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+CA_KEY = "ca.crt"
+_JSON = "application/json"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class StorageTrouble(Exception):
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.message)
+        self.trouble = trouble
+
+
+def trouble(error: StorageError) -> Trouble:
+    """A refusal needs a person; everything else may pass."""
+    return Trouble(reason=error.reason, message=str(error), permanent=isinstance(error, StorageRefused))
+
+
+def seconds(duration: str) -> int:
+    """1h30m is 5400."""
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", duration))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """How one resource's storage is reached. Secrets are read anew for every reconciliation."""
+
+    credentials: Credentials | None = None
+    ca_bundle: str | None = None
+
+
+def access(expansion: ClassifierExpansion, secret: SecretData | None, ca: SecretData | None) -> Access:
+    """`secret` and `ca`: the data of the Secrets that the spec names; None if it names none or there is none."""
+    storage, namespace = expansion.spec.storage, expansion.metadata.namespace
+    credentials = ca_bundle = None
+    if storage.secret_name:
+        credentials = _credentials(f"{namespace}/{storage.secret_name}", "spec.storage.secretName", secret)
+    if storage.ca_secret_name:
+        ca_bundle = _ca_bundle(f"{namespace}/{storage.ca_secret_name}", "spec.storage.caSecretName", ca)
+    return Access(credentials=credentials, ca_bundle=ca_bundle)
+
+
+def _credentials(name: str, path: str, secret: SecretData | None) -> Credentials:
+    values = [_value(name, path, secret, key) for key in KEYS]
+    for key, value in zip(KEYS, values, strict=True):
+        if value != value.strip():
+            raise _secret_trouble(
+                "SecretInvalid",
+                f"{key} in Secret {name} ({path}) begins or ends with a space or a line break. Create the Secret again, for"
+                " example with kubectl create secret generic --from-literal.",
+            )
+    return Credentials(access_key_id=values[0], secret_access_key=values[1])
+
+
+def _value(name: str, path: str, secret: SecretData | None, key: str) -> str:
+    if secret is None:
+        raise _secret_trouble(
+            "SecretMissing",
+            f"Secret {name}, named by {path}, does not exist. Create it; it is looked for again every 15 s.",
+        )
+    if not secret.get(key):
+        raise _secret_trouble(
+            "SecretIncomplete",
+            f"Secret {name}, named by {path}, has no {key}. Add it; it is looked for again every 15 s.",
+        )
+    return base64.b64decode(secret[key]).decode(errors="replace")
+
+
+def _secret_trouble(reason: str, message: str) -> StorageTrouble:
+    return StorageTrouble(Trouble(reason=reason, message=message, permanent=False))
+
+
+def _ca_bundle(name: str, path: str, secret: SecretData | None) -> str:
+    """A file with the certificate; boto takes nothing else. Named by its content, so that its clients are shared."""
+    certificate = _value(name, path, secret, CA_KEY)
+    folder = Path(tempfile.gettempdir()) / "classifier-expansion-ca"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = folder / f"{sha256(certificate.encode()).hexdigest()}.crt"
+    if not file.exists():
+        partial = file.with_suffix(".partial")
+        partial.write_text(certificate, encoding="utf-8")
+        partial.replace(file)
+    return str(file)
+
+
+class Storage:
+    """The storage of one resource."""
+
+    def __init__(self, expansion: ClassifierExpansion, way: Access) -> None:
+        self._expansion, self._way = expansion, way
+        self._output = self._open(expansion.spec.output.models)
+
+    def listing(self) -> Listing:
+        """Lists everything a run would read, in one pass; minutes for millions of images."""
+        spec = self._expansion.spec
+        return dataset.read(self._entries(), spec.categories, spec.mode)
+
+    def must_be_writable(self) -> None:
+        """Raises if runs and versions could not be written: better before the Job than at its end."""
+        probe = layout.run(f".probe-{self._expansion.metadata.uid}")
+        self._output.write(probe, b"May this resource write here?\n", "text/plain")
+        self._output.delete(probe)
+
+    def has_run(self, run_id: str) -> bool:
+        return self._output.find(layout.run(run_id, layout.RUN)) is not None
+
+    def report(self, run_id: str) -> ReportSeen | None:
+        key = layout.run(run_id, layout.REPORT)
+        content = self._read(key)
+        return None if content is None else _report(content, run_id, self._output.address(key))
+
+    def progress(self, run_id: str) -> Progress | None:
+        """None, too, if it cannot be read: it is only for display."""
+        content = self._read(layout.run(run_id, layout.PROGRESS))
+        try:
+            return None if content is None else Progress.model_validate_json(content)
+        except ValidationError:
+            return None
+
+    def versions(self) -> tuple[VersionSeen, ...]:
+        found = published(self._output)
+        return tuple(VersionSeen(manifest=manifest, manifest_sha256=digest) for manifest, digest in found)
+
+    def serving(self) -> ServingDocument | None:
+        content = self._read(layout.SERVING)
+        try:
+            return None if content is None else ServingDocument.model_validate_json(content)
+        except ValidationError as error:
+            raise StorageRefused(
+                f"{self._output.address(layout.SERVING)} cannot be read ({sentences(error)[0]}) Restore it, or delete it: it is"
+                " then written again.",
+                "ServingDocumentUnreadable",
+            ) from None
+
+    def write_run(self, training_run: TrainingRun) -> None:
+        key = layout.run(training_run.run_id, layout.RUN)
+        self._output.write(key, training_run.to_json(), _JSON)
+
+    def publish(self, run_id: str, version: int, at: str) -> None:
+        seen = self.report(run_id)
+        if seen is None or seen.report is None:
+            why = seen.problem if seen else f"Run {run_id} has no report."
+            raise StorageRefused(f"{why} It cannot be published.", "NoCandidate")
+        owner = run.Owner(namespace=self._expansion.metadata.namespace, name=self._expansion.metadata.name)
+        publish(self._output, seen.report, owner, version, at)
+
+    def write_serving(self, document: ServingDocument) -> None:
+        self._output.write(layout.SERVING, document.to_json(), _JSON)
+
+    def prune(self, version: int) -> None:
+        prune(self._output, version)
+
+    def _entries(self) -> Iterator[tuple[Role, Entry]]:
+        """In the order of the roles: the digest depends on it."""
+        spec = self._expansion.spec
+        addresses = (
+            (Role.NEW, spec.categories.images),
+            (Role.REPLAY, spec.replay.images if spec.replay else None),
+            (Role.UNLABELLED, spec.unlabelled.images if spec.unlabelled else None),
+        )
+        for role, address in addresses:
+            if address is not None:
+                for entry in self._open(address).list():
+                    yield role, entry
+
+    def _open(self, address: str) -> Prefix:
+        return open_prefix(
+            address, run.storage_access(self._expansion), self._way.credentials, self._way.ca_bundle
+        )
+
+    def _read(self, key: str) -> bytes | None:
+        try:
+            return self._output.read(key)
+        except ObjectMissing:
+            return None
+
+
+def _report(content: bytes, run_id: str, address: str) -> ReportSeen:
+    try:
+        report = RunReport.model_validate_json(content)
+    except ValidationError as error:
+        return ReportSeen(report=None, problem=_unreadable(error, address))
+    if report.run_id != run_id:
+        return ReportSeen(report=None, problem=f"{address} is the report of another run, {report.run_id}.")
+    return ReportSeen(report=report)
+
+
+def _unreadable(error: ValidationError, address: str) -> str:
+    version = next(
+        (d["input"] for d in error.errors() if d["loc"] in {("formatVersion",), ("format_version",)}), None
+    )
+    if version is not None:
+        return (
+            f"{address} is of format version {version!r}, this operator reads version {FORMAT_VERSION}: operator and trainer are"
+            " of different releases. Upgrade the older one."
+        )
+    return f"{address} cannot be read as a report: {sentences(error)[0]}"
+
+
+@dataclass
+class Listings:
+    """The last listing of every resource, so that the bucket is listed when it may have changed, not at every event."""
+
+    _kept: dict[str, "_Kept"] = field(default_factory=dict)
+
+    def get(self, storage: Storage, expansion: ClassifierExpansion, now: float, newer_than: float) -> Listing:
+        """`now`, `newer_than`: monotonic seconds. A listing from before `newer_than` is not good enough."""
+        inputs = _inputs(expansion)
+        kept = self._kept.get(expansion.key)
+        oldest = max(newer_than, now - seconds(expansion.spec.retrain.poll_interval))
+        if kept is None or kept.inputs != inputs or kept.at < oldest:
+            kept = _Kept(inputs=inputs, at=now, listing=storage.listing())
+            self._kept[expansion.key] = kept
+        return kept.listing
+
+    def forget(self, key: str) -> None:
+        self._kept.pop(key, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    inputs: Any
+    at: float
+    listing: Listing
+
+
+def _inputs(expansion: ClassifierExpansion) -> tuple[Any, ...]:
+    """What a listing depends on, beside the bucket itself."""
+    spec = expansion.spec
+    return (
+        expansion.metadata.uid,
+        spec.mode,
+        spec.categories.to_wire(),
+        spec.replay,
+        spec.unlabelled,
+        spec.storage.to_wire(),
+    )
