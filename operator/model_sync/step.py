@@ -1,0 +1,241 @@
+"""Decides what the agent does next, from what is wanted, on the disk and in the model server. No input, no output.
+
+    wanted -> on the disk -> in the config beside the live one -> AVAILABLE -> golden images agree -> live, alone in the config
+
+A step that fails goes back to the version that was live, and is tried again later or when something else is wanted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from expansion_contract.version import ServingDocument
+from model_sync.model_server import ServerSeen
+
+State = Literal["Waiting", "Downloading", "Verifying", "Loading", "Checking", "Live", "Failed"]
+SETTLE_SECONDS = 3.0
+"""After a change of its config the server still shows for a moment how an earlier attempt ended."""
+_LONGEST_PAUSE = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    load_seconds: float = 600
+    first_pause: float = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    now: float
+    storage_answered: bool  # at least once; before that nobody knows what is wanted
+    desired: ServingDocument | None
+    disk: Mapping[int, str]  # whole versions -> SHA-256 of their manifests
+    server: ServerSeen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    manifest_sha256: str
+    message: str
+    count: int
+    again_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What a step must know of the steps before. Only `good` and `previous` outlive the agent."""
+
+    good: int | None = None  # the last version that went live
+    previous: int | None = None  # the one before; stays on the disk for a roll back
+    proven: frozenset[int] = frozenset()  # agreed with the golden images since they were last loaded
+    loading: int | None = None
+    loading_since: float = 0.0
+    silent_since: float | None = None  # since when the server does not answer
+    failures: Mapping[int, Failure] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    memory: Memory
+    state: State
+    message: str = ""
+    live: int | None = None
+    config: tuple[int, ...] | None = None  # the versions the server shall load; None: leave its config alone
+    download: ServingDocument | None = None
+    check: int | None = None  # ask this version the golden images
+    keep: frozenset[int] = frozenset()  # versions that stay on the disk
+
+
+def decide(seen: Seen, memory: Memory, patience: Patience) -> Decision:
+    """The next step; safe to take again at any time."""
+    memory = _refreshed(seen, memory, patience)
+    wanted = seen.desired
+    if wanted is None:
+        live = _live(seen, memory)
+        return _resting(seen, memory, "Waiting" if live is None else "Live", "")
+    on_disk = seen.disk.get(wanted.version)
+    if on_disk not in {None, wanted.manifest_sha256}:
+        return _resting(seen, memory, "Failed", _reused(wanted.version))
+    failure = memory.failures.get(wanted.version)
+    if failure and seen.now < failure.again_at:
+        return _resting(seen, memory, "Failed", f"{failure.message} {_still(seen, memory)}")
+    if on_disk is None:
+        return replace(_resting(seen, memory, "Downloading", ""), download=wanted)
+    if not seen.server.answers:
+        return _unanswered(seen, memory, wanted, patience)
+    if _live(seen, memory) == wanted.version:
+        return _resting(seen, memory, "Live", "")
+    return _loading(seen, memory, wanted, patience)
+
+
+def went_live(memory: Memory, version: int) -> Memory:
+    return replace(
+        memory,
+        good=version,
+        previous=memory.previous if memory.good in {None, version} else memory.good,
+        proven=memory.proven | {version},
+        loading=None,
+        failures={number: failure for number, failure in memory.failures.items() if number != version},
+    )
+
+
+def failed(
+    memory: Memory, version: int, manifest_sha256: str, message: str, now: float, patience: Patience
+) -> Memory:
+    """The same version is tried again after a pause that doubles; another document is tried at once."""
+    before = memory.failures.get(version)
+    count = before.count + 1 if before and before.manifest_sha256 == manifest_sha256 else 1
+    pause = min(patience.first_pause * 2 ** (count - 1), _LONGEST_PAUSE)
+    failure = Failure(manifest_sha256=manifest_sha256, message=message, count=count, again_at=now + pause)
+    return replace(
+        memory,
+        loading=None,
+        proven=memory.proven - {version},
+        failures={**memory.failures, version: failure},
+    )
+
+
+def desired_changed(memory: Memory) -> Memory:
+    """Somebody decided anew, so nothing that failed has to wait."""
+    return replace(memory, failures={}, loading=None)
+
+
+def _refreshed(seen: Seen, memory: Memory, patience: Patience) -> Memory:
+    """What the server's state says of the last step: who is gone must prove itself again."""
+    answers = seen.server.answers
+    interrupted = memory.loading
+    memory = replace(
+        memory,
+        good=memory.good if memory.good in seen.disk else None,
+        proven=frozenset(version for version in memory.proven if seen.server.is_available(version)),
+        silent_since=None
+        if answers
+        else memory.silent_since
+        if memory.silent_since is not None
+        else seen.now,
+    )
+    if answers or interrupted is None or memory.good in {None, interrupted}:
+        return memory
+    message = (
+        f"The model server stopped while it loaded version {interrupted} beside version {memory.good}; if it was killed for memory,"
+        " give its container room for two versions."
+    )
+    return failed(memory, interrupted, seen.disk.get(interrupted, ""), message, seen.now, patience)
+
+
+def _resting(seen: Seen, memory: Memory, state: State, message: str) -> Decision:
+    """The version that was live goes on, or is brought back."""
+    good, live = memory.good, _live(seen, memory)
+    nothing_known = good is None and not seen.storage_answered
+    unproven = good is not None and live is None and seen.server.is_available(good)
+    waits = unproven and good in memory.failures and seen.now < memory.failures[good or 0].again_at
+    return Decision(
+        memory=memory if memory.loading == good else replace(memory, loading=None),
+        state=state,
+        message=message.strip(),
+        live=live,
+        config=None if nothing_known else () if good is None else (good,),
+        check=good if unproven and not waits else None,
+        keep=_keep(seen, memory),
+    )
+
+
+def _unanswered(seen: Seen, memory: Memory, wanted: ServingDocument, patience: Patience) -> Decision:
+    """Only one version is in the config of a server that starts: a second that cannot load would keep it from starting."""
+    silence = seen.now - (memory.silent_since if memory.silent_since is not None else seen.now)
+    late = silence > patience.load_seconds
+    message = (
+        f"The model server has not answered for {silence:.0f} seconds: it loads its first version, or the log of the container"
+        " model-server says why not."
+    )
+    return replace(
+        _resting(seen, memory, "Failed" if late else "Loading", message),
+        config=(memory.good if memory.good is not None else wanted.version,),
+    )
+
+
+def _loading(seen: Seen, memory: Memory, wanted: ServingDocument, patience: Patience) -> Decision:
+    version = wanted.version
+    if memory.loading != version:
+        memory = replace(memory, loading=version, loading_since=seen.now)
+    resting = _resting(seen, memory, "Loading", f"Version {version} is being loaded.")
+    decision = replace(resting, memory=memory, config=_both(memory.good, version))
+    if seen.server.is_available(version):
+        return _checking(seen, decision, version)
+    if problem := _problem(seen, memory, version, patience):
+        memory = failed(memory, version, wanted.manifest_sha256, problem, seen.now, patience)
+        return _resting(seen, memory, "Failed", f"{problem} {_still(seen, memory)}")
+    return decision
+
+
+def _checking(seen: Seen, decision: Decision, version: int) -> Decision:
+    """First the version that was live, if it has to prove itself again, so that the pod is ready soon."""
+    return replace(
+        decision,
+        state="Checking",
+        message=f"Version {version} is loaded; its answers to the golden images are compared.",
+        check=version if decision.check is None else decision.check,
+    )
+
+
+def _problem(seen: Seen, memory: Memory, version: int, patience: Patience) -> str:
+    waited = seen.now - memory.loading_since
+    found = seen.server.versions.get(version)
+    if found and found.state == "END" and found.error and waited > SETTLE_SECONDS:
+        return (
+            f"The model server cannot load version {version}: {found.error}. Compare spec.serving.image with the TensorFlow that"
+            " trained the model, or serve another version."
+        )
+    if waited > patience.load_seconds:
+        state = found.state if found else "unknown to the server"
+        return f"Version {version} is not available after {waited:.0f} seconds (it is {state}); see the model server's log."
+    return ""
+
+
+def _live(seen: Seen, memory: Memory) -> int | None:
+    """The last version that went live, if the server still has it and it proved itself there."""
+    return memory.good if memory.good in memory.proven and seen.server.is_available(memory.good) else None
+
+
+def _still(seen: Seen, memory: Memory) -> str:
+    live = _live(seen, memory)
+    return "No version is live." if live is None else f"Version {live} stays live."
+
+
+def _reused(version: int) -> str:
+    return (
+        f"This pod has a version {version} with another manifest than serving.json names: the number was used twice. Publish the"
+        " model under a new number, or delete the pod so that it starts afresh."
+    )
+
+
+def _both(good: int | None, version: int) -> tuple[int, ...]:
+    return tuple(sorted({version} if good is None else {good, version}))
+
+
+def _keep(seen: Seen, memory: Memory) -> frozenset[int]:
+    if not seen.storage_answered:  # what is wanted may be here already
+        return frozenset(seen.disk)
+    wanted = seen.desired.version if seen.desired else None
+    named = {memory.good, memory.previous, wanted}
+    return frozenset(version for version in named if version is not None)
