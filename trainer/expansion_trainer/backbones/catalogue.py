@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ Fetch = Callable[[str, Path], None]
 """Downloads an address to a file; the store's own errors pass."""
 Function = Callable[[Any], Any]
 
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _SILENCE_SECONDS = 30.0
 _ANY_SIZE = 224
 """MobileNetV3 takes pictures of any size; its published weights were trained on this one."""
@@ -113,7 +114,22 @@ def _from_file(name: str, path: Path, address: str) -> _Network:
         _load_keras(network.model, path, name, address)
     if not all(np.isfinite(array).all() for array in network.model.get_weights()):
         raise WeightsError(f"{address} holds numbers that are not finite: it is damaged.")
-    return network
+    return _as_published(network) if name.startswith("EfficientNetB") else network
+
+
+def _as_published(network: _Network) -> _Network:
+    """EfficientNetB0 to B7 were trained on (x - mean) / variance. Keras' network computes (x - mean) / deviation and makes up for it
+    only in a network for which it downloads the weights itself; ours, for weights from a file, moves the pixels instead."""
+    normalization = next(
+        layer for layer in network.model.layers if isinstance(layer, keras.layers.Normalization)
+    )
+    mean = np.asarray(normalization.get_weights()[0], np.float32) * 255.0
+    scale = np.sqrt(np.array(_IMAGENET_DEVIATION, np.float32))
+    return replace(
+        network,
+        preprocess=lambda images: (images - mean) / scale + mean,
+        preprocessing=f"{network.preprocessing} as published",
+    )
 
 
 def _load_keras(model: keras.Model, path: Path, name: str, address: str) -> None:

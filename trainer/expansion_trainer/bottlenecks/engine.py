@@ -1,6 +1,8 @@
 """Runs a backbone on images: one traced function for decoding, one for the forward pass, always on batches of one size."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,25 @@ Pixels = NDArray[np.float32]  # (size, size, 3), RGB 0..255
 
 _LARGE_INPUT = 320
 _DECODING = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, tf.errors.DataLossError)
+
+
+class _Traced:
+    """A graph made at the first call, and only once however many threads make that call."""
+
+    def __init__(self, function: Callable[[Any], Any], spec: tf.TensorSpec) -> None:
+        self._function, self._spec, self._lock = function, spec, Lock()
+
+    @cached_property
+    def _graph(self) -> Callable[[Any], Any]:
+        graph: Callable[[Any], Any] = tf.function(
+            self._function, input_signature=[self._spec]
+        ).get_concrete_function()
+        return graph
+
+    def __call__(self, argument: Any) -> Any:
+        with self._lock:
+            graph = self._graph
+        return graph(argument)
 
 
 class Undecodable(Exception):
@@ -30,8 +51,8 @@ class Engine:
         )  # measured: no gain above 8 on CPUs; 32 helps GPUs
         self.precision = _precision()
         self._shape = (self.batch_size, size, size, 3)
-        self._decode = _traced(lambda encoded: decode.decode(encoded, size), tf.TensorSpec([], tf.string))
-        self._forward = _traced(
+        self._decode = _Traced(lambda encoded: decode.decode(encoded, size), tf.TensorSpec([], tf.string))
+        self._forward = _Traced(
             lambda images: backbone.model(images, training=False), tf.TensorSpec(self._shape, tf.float32)
         )
 
@@ -52,10 +73,10 @@ class Engine:
         return rows
 
 
-def _traced(function: Callable[[Any], Any], spec: tf.TensorSpec) -> Callable[[Any], Any]:
-    """Traced here and now: threads that meet an untraced function trace it once each."""
-    traced: Callable[[Any], Any] = tf.function(function, input_signature=[spec]).get_concrete_function()
-    return traced
+@lru_cache(maxsize=1)
+def engine_of(backbone: Backbone) -> Engine:
+    """One for each network, so that its graphs are made once in a run."""
+    return Engine(backbone)
 
 
 def _precision() -> str:

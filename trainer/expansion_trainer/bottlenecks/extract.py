@@ -13,7 +13,7 @@ from expansion_contract.report import Finding
 from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.bottlenecks import decode
 from expansion_trainer.bottlenecks.cache import Cache, Fingerprint, Row, Shelf
-from expansion_trainer.bottlenecks.engine import Engine, Pixels, Undecodable
+from expansion_trainer.bottlenecks.engine import Engine, Pixels, Undecodable, engine_of
 from expansion_trainer.dataset.scan import SourceImage
 
 Progress = Callable[[int, int], None]
@@ -48,7 +48,7 @@ class _Loaded:
 
 def extract(images: Sequence[SourceImage], backbone: Backbone, cache: Cache, progress: Progress) -> Extracted:
     """Storage errors pass; what was computed until then is kept. Memory: the result, and a few batches of pixels."""
-    engine = Engine(backbone)
+    engine = engine_of(backbone)
     with cache.shelf(fingerprint(backbone, engine.precision), backbone.bottleneck_size) as shelf:
         work = _Work(len(images), backbone, engine, shelf, progress)
         unseen = work.take_seen(images)
@@ -62,7 +62,7 @@ def extract_arrays(
     images: Iterable[NDArray[np.uint8]], count: int, backbone: Backbone, cache: Cache, progress: Progress
 ) -> NDArray[np.float32]:
     """(count, D) of pictures that exist only in memory, each (input_size, input_size, 3)."""
-    engine = Engine(backbone)
+    engine = engine_of(backbone)
     with cache.shelf(fingerprint(backbone, engine.precision), backbone.bottleneck_size) as shelf:
         work = _Work(count, backbone, engine, shelf, progress)
         for index, pixels in enumerate(images):
