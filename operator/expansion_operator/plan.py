@@ -27,16 +27,20 @@ from expansion_operator.status import next_status
 
 
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """Applying it and planning again plans the same status and nothing that was not planned before."""
+    """Applying it and planning again plans the same status and nothing that was not planned before.
+
+    The model servers come before the next step: actions are done up to the first that is refused, and what is served
+    must not depend on a Job that a quota refuses.
+    """
     previous = observed.expansion.status
     if observed.expansion.metadata.deletion_timestamp:
         return Plan(status=previous.to_wire())
     finding = policies.first_finding(observed, now)
     status = next_status(observed, finding, settings, now)
     actions = (
-        *_unwanted_jobs(observed),
-        *_next_step(observed, finding, settings),
+        *_unwanted_jobs(observed, finding),
         *_model_servers(observed, finding, settings),
+        *_next_step(observed, finding, settings),
         *_outdated_versions(observed, finding),
         *announcements(previous.conditions, status.conditions),
     )
@@ -53,10 +57,13 @@ def _goes_on(observed: Observed, finding: Finding | None) -> Next:
     return Next.WAIT if finding is None or observed.expansion.spec.suspend else finding.then
 
 
-def _unwanted_jobs(observed: Observed) -> Iterator[Delete]:
-    """Jobs of earlier runs, as soon as the current run is known; while suspended, every run that has not ended."""
+def _unwanted_jobs(observed: Observed, finding: Finding | None) -> Iterator[Delete]:
+    """Jobs of earlier runs, as soon as the current run is known; while suspended, every run that has not ended.
+
+    While storage is away or its images have errors, a run goes on.
+    """
     suspended = observed.expansion.spec.suspend
-    if observed.run_id is not None or suspended:
+    if policies.is_about_current_run(finding) or suspended:
         yield from _deletions(observed.old_jobs)
     if suspended and observed.job is not None and observed.job.phase in {JobPhase.PENDING, JobPhase.RUNNING}:
         yield from _deletions((observed.job,))
@@ -120,7 +127,7 @@ def _requeue_after(observed: Observed, finding: Finding | None) -> float | None:
     """The earliest of what is waited for; a settled resource is looked at again when its images are due."""
     poll = policies.poll_seconds(observed.expansion)
     waits = [poll if finding is None or observed.expansion.spec.suspend else finding.requeue_after]
-    if any(_unwanted_jobs(observed)):
+    if any(_unwanted_jobs(observed, finding)):
         waits.append(policies.GONE)
     if _is_rolling(observed):
         waits.append(policies.BUSY)

@@ -199,7 +199,7 @@ def job_name_taken(observed: Observed, _: datetime) -> Finding | None:
 
 def old_runs(observed: Observed, _: datetime) -> Finding | None:
     """Never two runs of one resource at once."""
-    names = ", ".join(job.name for job in observed.old_jobs)
+    names = ", ".join(job.name for job in observed.old_jobs if job.ours)
     if not names or observed.job is not None:
         return None
     return _working("OldRunEnding", f"Waits until {names} is gone.", "Pending", requeue_after=GONE)
@@ -583,6 +583,11 @@ def run_failure(observed: Observed) -> tuple[str, str] | None:
 def _reported_failure(report: RunReport) -> tuple[str, str]:
     unsaid = f"Run {report.run_id} failed and its report does not say why."
     return report.reason or "TrainingFailed", report.message or unsaid
+
+
+def is_about_current_run(finding: Finding | None) -> bool:
+    """Did we come far enough to know which run is the current one, and that it may be trained?"""
+    return finding is None or not finding.stage.is_before(Stage.TRAINING)
 
 
 def has_own_job(observed: Observed) -> bool:

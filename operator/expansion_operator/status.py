@@ -51,7 +51,7 @@ def next_status(
         phase=_phase(observed, finding),
         dataset=_dataset(observed, now),
         run=_run(observed, finding, now),
-        candidate=_candidate(observed),
+        candidate=_candidate(observed, finding),
         model=_model(observed, finding),
         serving=_serving(observed, settings),
         history=_history(observed, finding, now),
@@ -207,7 +207,7 @@ def _dataset(observed: Observed, now: datetime) -> DatasetStatus | None:
 
 def _run(observed: Observed, finding: Finding | None, now: datetime) -> RunStatus | None:
     """The current run; the one before stays until there is another one, and its outcome with it."""
-    if observed.run_id is None:
+    if observed.run_id is None or not policies.is_about_current_run(finding):
         return observed.expansion.status.run
     before = policies.latched_run(observed) or RunStatus(id=observed.run_id)
     job = observed.job if policies.has_own_job(observed) else None
@@ -280,8 +280,8 @@ def _ratio(value: float) -> str:
     return f"{value:.4f}"
 
 
-def _candidate(observed: Observed) -> CandidateStatus | None:
-    if observed.run_id is None:
+def _candidate(observed: Observed, finding: Finding | None) -> CandidateStatus | None:
+    if not policies.is_about_current_run(finding):
         return observed.expansion.status.candidate
     report, gate = policies.report_of(observed), policies.verdict_of(observed)
     if report is None or gate is None:
