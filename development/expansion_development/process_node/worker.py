@@ -129,7 +129,7 @@ class Worker:
             signal_group(self._process, signal.SIGKILL)
         elif now >= self._stop_at and not self._termed:
             self._termed = True
-            signal_group(self._process, signal.SIGTERM)
+            self._process.terminate()  # the first process alone, as in a container
 
     def kill(self) -> None:
         if self._process:
@@ -274,7 +274,7 @@ class Worker:
             "Warning", "Unhealthy", f"{kind.capitalize()} probe failed for {self.name}: {probe.message}"
         )
         if self._process:
-            signal_group(self._process, signal.SIGTERM)
+            self._process.terminate()
             try:
                 self._process.wait(2)
             except subprocess.TimeoutExpired:
