@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 in Keras, and how the published PyTorch weights fit into it.
 
 EfficientNet-B0 (Tan and Le 2019) without squeeze-and-excite, with ReLU6, stem and head of fixed width; 'same' padding as
-TensorFlow does it. Layers carry the names of the published state dict.
+TensorFlow does it. Layers carry the names of the published state dict without the first '_', which TensorFlow cannot export.
 """
 
 from collections.abc import Mapping
@@ -34,16 +34,16 @@ def preprocess(images: Any) -> Any:
 def network() -> keras.Model:
     """The complete classifier with random weights."""
     images = layers.Input((INPUT_SIZE, INPUT_SIZE, 3))
-    x = _convolved(images, "_conv_stem", _STEM, kernel=3, stride=2)
-    x = _normalised(x, "_bn0", active=True)
+    x = _convolved(images, "conv_stem", _STEM, kernel=3, stride=2)
+    x = _normalised(x, "bn0", active=True)
     block = 0
     for expansion, channels, repeats, stride, kernel in _STAGES:
         for repeat in range(repeats):
-            x = _block(x, f"_blocks.{block}", expansion, channels, stride if repeat == 0 else 1, kernel)
+            x = _block(x, f"blocks.{block}", expansion, channels, stride if repeat == 0 else 1, kernel)
             block += 1
-    x = _normalised(_convolved(x, "_conv_head", _HEAD), "_bn1", active=True)
+    x = _normalised(_convolved(x, "conv_head", _HEAD), "bn1", active=True)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dense(_CATEGORIES, activation="softmax", name="_fc")(x)
+    x = layers.Dense(_CATEGORIES, activation="softmax", name="fc")(x)
     return keras.Model(images, x, name="efficientnet_lite0")
 
 
@@ -77,7 +77,7 @@ def assign(model: keras.Model, tensors: Mapping[str, NDArray[Any]], name: str) -
 
 
 def _tensor(layer: Any, index: int, tensors: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
-    key = f"{layer.name}.{_part(layer, index)}"
+    key = f"_{layer.name}.{_part(layer, index)}"
     if key not in tensors:
         raise WeightsError(
             f"{name} does not hold the weights of EfficientNetLite0: it has no tensor {key!r}."
