@@ -179,7 +179,7 @@ def _answered(error: ClientError, address: str, endpoint: str) -> StorageError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if make := _ANSWERS.get(code):
         return make(address, endpoint)
-    if status == 404:
+    if status == 404 and code in {"", "404", "NotFound"}:  # an answer to HEAD has no words
         return ObjectMissing(f"{address} does not exist.")
     if status in {401, 403}:
         return _denied(address, endpoint)
@@ -219,6 +219,7 @@ _ANSWERS: dict[str, Callable[[str, str], StorageError]] = {
     "NoSuchKey": lambda address, _: ObjectMissing(f"{address} does not exist."),
     "InvalidAccessKeyId": _wrong_key,
     "SignatureDoesNotMatch": _wrong_key,
+    "XAdminUserNotFound": _wrong_key,  # versitygw's 404 for an unknown access key
     "AuthorizationHeaderMalformed": _wrong_key,
     "AccessDenied": _denied,
 }
