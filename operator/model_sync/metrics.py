@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)  # a registry wants it hashable
 class Numbers:
     live_version: int | None = None
     desired_version: int | None = None

@@ -22,6 +22,7 @@ _LONGEST_PAUSE = 600.0
 class Patience:
     load_seconds: float = 600
     first_pause: float = 10
+    mismatch_pause: float = 600  # while it is checked, a version already answers whoever names no version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +101,13 @@ def went_live(memory: Memory, version: int) -> Memory:
 
 
 def failed(
-    memory: Memory, version: int, manifest_sha256: str, message: str, now: float, patience: Patience
+    memory: Memory, version: int, manifest_sha256: str, message: str, now: float, pause: float
 ) -> Memory:
     """The same version is tried again after a pause that doubles; another document is tried at once."""
     before = memory.failures.get(version)
     count = before.count + 1 if before and before.manifest_sha256 == manifest_sha256 else 1
-    pause = min(patience.first_pause * 2 ** (count - 1), _LONGEST_PAUSE)
-    failure = Failure(manifest_sha256=manifest_sha256, message=message, count=count, again_at=now + pause)
+    again_at = now + min(pause * 2 ** (count - 1), _LONGEST_PAUSE)
+    failure = Failure(manifest_sha256=manifest_sha256, message=message, count=count, again_at=again_at)
     return replace(
         memory,
         loading=None,
@@ -140,7 +141,9 @@ def _refreshed(seen: Seen, memory: Memory, patience: Patience) -> Memory:
         f"The model server stopped while it loaded version {interrupted} beside version {memory.good}; if it was killed for memory,"
         " give its container room for two versions."
     )
-    return failed(memory, interrupted, seen.disk.get(interrupted, ""), message, seen.now, patience)
+    return failed(
+        memory, interrupted, seen.disk.get(interrupted, ""), message, seen.now, patience.first_pause
+    )
 
 
 def _resting(seen: Seen, memory: Memory, state: State, message: str) -> Decision:
@@ -183,7 +186,7 @@ def _loading(seen: Seen, memory: Memory, wanted: ServingDocument, patience: Pati
     if seen.server.is_available(version):
         return _checking(seen, decision, version)
     if problem := _problem(seen, memory, version, patience):
-        memory = failed(memory, version, wanted.manifest_sha256, problem, seen.now, patience)
+        memory = failed(memory, version, wanted.manifest_sha256, problem, seen.now, patience.first_pause)
         return _resting(seen, memory, "Failed", f"{problem} {_still(seen, memory)}")
     return decision
 

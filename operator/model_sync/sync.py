@@ -176,11 +176,12 @@ class Agent:
             _log.warning(str(error))
             return
         except ModelServerError as error:
-            self._failed(version, seen, f"Version {version} cannot be asked its golden images: {error}.")
+            message = f"Version {version} cannot be asked its golden images: {error}."
+            self._failed(version, seen, message, self._patience.first_pause)
             return
         if difference := mismatch(golden, answers):
             self.numbers.golden_mismatches += 1
-            self._failed(version, seen, _mismatched(version, difference))
+            self._failed(version, seen, _mismatched(version, difference), self._patience.mismatch_pause)
             return
         if self._memory.loading == version:
             self.numbers.load_seconds = seen.now - self._memory.loading_since
@@ -194,10 +195,10 @@ class Agent:
         except (OSError, ValidationError) as error:
             raise ModelServerError(f"{layout.GOLDEN} cannot be read ({str(error).splitlines()[0]})") from None
 
-    def _failed(self, version: int, seen: Seen, message: str) -> None:
+    def _failed(self, version: int, seen: Seen, message: str, pause: float) -> None:
         before = self._memory
         sha256 = seen.disk.get(version, "")
-        self._memory = step.failed(before, version, sha256, message, seen.now, self._patience)
+        self._memory = step.failed(before, version, sha256, message, seen.now, pause)
         self._count_failures(before, self._memory)
 
     def _download(self, document: ServingDocument | None, seen: Seen) -> None:
@@ -230,7 +231,12 @@ class Agent:
         elif not isinstance(task.error, Superseded):
             before = self._memory
             self._memory = step.failed(
-                before, document.version, document.manifest_sha256, _said(task.error), now, self._patience
+                before,
+                document.version,
+                document.manifest_sha256,
+                _said(task.error),
+                now,
+                self._patience.first_pause,
             )
             self._count_failures(before, self._memory)
 
