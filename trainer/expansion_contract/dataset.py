@@ -134,6 +134,13 @@ def read(
 def problems(
     counts: dict[str, int], categories: Categories, mode: Mode, base_names: frozenset[str]
 ) -> Iterable[Problem]:
+    if not counts and categories.include:
+        yield Problem(
+            reason="CategoryMissing",
+            message=f"spec.categories.include names {listed(sorted(categories.include))}, but {categories.images} has no such folder"
+            " with images.",
+        )
+        return
     if not counts:
         yield Problem(
             reason="NoCategories",

@@ -8,7 +8,7 @@ from expansion_contract.report import File
 from expansion_contract.run import StorageAccess, TrainingRun
 from expansion_storage import ObjectMissing, Prefix, StorageRefused, open_prefix
 from expansion_storage.folder import file_sha256
-from expansion_trainer.errors import BadWeights, InvalidRun
+from expansion_trainer.errors import InvalidRun
 
 _CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 
@@ -26,14 +26,9 @@ class Stores:
         return open_prefix(address, self.access)
 
     def fetch(self, address: str, target: Path) -> None:
-        """The weights at `address` into a file."""
+        """The object at `address` into a file. Raises ObjectMissing."""
         folder, _, name = address.rpartition("/")
-        try:
-            self.open(folder).download(name, target)
-        except ObjectMissing:
-            raise BadWeights(
-                f"The weights {address} do not exist; correct spec.base.pretrained.weights.uri."
-            ) from None
+        self.open(folder).download(name, target)
 
     def write_run_file(self, name: str, content: bytes) -> None:
         self.run.write(name, content, _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream"))

@@ -1,0 +1,38 @@
+"""Leaves a run's figures as TensorBoard summaries."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from expansion_contract.report import Metrics
+
+
+def write(folder: Path, metrics: Metrics, path: Sequence[tuple[float, float]]) -> None:
+    """`path`: (l2, validation accuracy) of every regularisation that was tried, in the order it was tried."""
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default():
+        for step, (l2, accuracy) in enumerate(path):
+            tf.summary.scalar("head/l2", l2, step)
+            tf.summary.scalar("head/validation_accuracy", accuracy, step)
+        for name, value in figures(metrics).items():
+            tf.summary.scalar(f"test/{name}", value, 0)
+    writer.close()
+
+
+def figures(metrics: Metrics) -> dict[str, float]:
+    """Those that were measured."""
+    proportions = {
+        "accuracy": metrics.overall,
+        "new_category_accuracy": metrics.new,
+        "new_category_accuracy_closed": metrics.new_closed,
+        "new_category_top5": metrics.new_top5,
+        "base_accuracy_before": metrics.base_before,
+        "base_accuracy_after": metrics.base_after,
+        "base_accuracy_drop": metrics.base_drop,
+        "steals": metrics.steals,
+    }
+    measured = {name: figure.value for name, figure in proportions.items() if figure is not None and figure.n}
+    if metrics.calibration_error is not None:
+        measured["calibration_error"] = metrics.calibration_error
+    return measured

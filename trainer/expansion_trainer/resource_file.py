@@ -1,0 +1,116 @@
+"""Reads a resource from a file as kubectl would take it, with local folders relative to the file, and says what is wrong with it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from expansion_contract import architectures, availability, dataset
+from expansion_contract.dataset import Listing, Role
+from expansion_contract.problems import sentences
+from expansion_contract.resource import API_VERSION, KIND, MAX_NAME, NAME_RULE, ClassifierExpansion, parsed
+from expansion_contract.run import storage_access
+from expansion_storage import Entry, open_prefix
+
+_ADDRESSES = (
+    ("base", "pretrained", "weights", "uri"),
+    ("base", "model", "uri"),
+    ("categories", "images"),
+    ("replay", "images"),
+    ("unlabelled", "images"),
+    ("output", "models"),
+    ("storage", "cache"),
+)
+
+
+class Refused(Exception):
+    """What a user asked for cannot be done; the message is all they need to see."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+
+
+def read(path: Path, output: str | None = None) -> ClassifierExpansion:
+    """`output` takes the place of spec.output.models. Raises Refused with a sentence for everything that is wrong."""
+    body = _body(path)
+    if output is not None:
+        body["spec"] = {
+            **body.get("spec", {}),
+            "output": {**body.get("spec", {}).get("output", {}), "models": _local(output)},
+        }
+    try:
+        expansion = parsed(_resolved(body, path.resolve().parent))
+    except ValidationError as error:
+        raise Refused(*sentences(error)) from None
+    if problems := [*_problems(expansion)]:
+        raise Refused(*problems)
+    return expansion
+
+
+def listing(expansion: ClassifierExpansion) -> Listing:
+    """Lists everything a run would read. Storage errors pass."""
+    return dataset.read(_entries(expansion), expansion.spec.categories, expansion.spec.mode)
+
+
+def _entries(expansion: ClassifierExpansion) -> Iterator[tuple[Role, Entry]]:
+    """In the order of the roles: the digest depends on it."""
+    spec, access = expansion.spec, storage_access(expansion)
+    addresses = {
+        Role.NEW: spec.categories.images,
+        Role.REPLAY: spec.replay.images if spec.replay else None,
+        Role.UNLABELLED: spec.unlabelled.images if spec.unlabelled else None,
+    }
+    for role, address in addresses.items():
+        if address is not None:
+            for entry in open_prefix(address, access).list():
+                yield role, entry
+
+
+def _body(path: Path) -> dict[str, Any]:
+    try:
+        documents = [
+            document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document
+        ]
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Refused(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]
+    if len(ours) != 1:
+        raise Refused(f"{path} has {len(ours)} documents of kind {KIND} ({API_VERSION}); one is needed.")
+    return ours[0]
+
+
+def _resolved(value: Any, folder: Path, addresses: tuple[tuple[str, ...], ...] = _ADDRESSES) -> Any:
+    """A copy of the body in which the local addresses below spec are absolute."""
+    spec = value.get("spec")
+    for address in addresses:
+        spec = _with_absolute(spec, address, folder)
+    return {**value, "spec": spec} if spec is not None else value
+
+
+def _with_absolute(value: Any, path: tuple[str, ...], folder: Path) -> Any:
+    if not isinstance(value, dict) or path[0] not in value:
+        return value
+    inner = value[path[0]]
+    if len(path) > 1:
+        return {**value, path[0]: _with_absolute(inner, path[1:], folder)}
+    is_relative = isinstance(inner, str) and inner.startswith((".", "~"))
+    return {**value, path[0]: str((folder / Path(inner).expanduser()).resolve())} if is_relative else value
+
+
+def _local(address: str) -> str:
+    """An address from the command line: local ones are relative to where the command is given."""
+    return address if "://" in address else str(Path(address).expanduser().resolve())
+
+
+def _problems(expansion: ClassifierExpansion) -> Iterator[str]:
+    name, pretrained = expansion.metadata.name, expansion.spec.base.pretrained
+    if len(name) > MAX_NAME or not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name):
+        yield f"{NAME_RULE.message}; got {name}."
+    yield from availability.refused(expansion.spec)
+    if pretrained and (problem := architectures.problem_with(pretrained.architecture)):
+        yield problem
