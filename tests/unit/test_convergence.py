@@ -1,0 +1,311 @@
+"""A small world in which plans come true: whatever happens in it and wherever the operator dies, it ends well."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import contract_values
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from operator_values import DEPLOYMENT, SETTINGS, agent, at, document, failed, kstatus, listing, reported
+
+from expansion_contract.resource import ClassifierExpansion, ExpansionStatus
+from expansion_contract.run import Owner, run_id
+from expansion_contract.version import ServingDocument, VersionManifest
+from expansion_operator.observed import (
+    Action,
+    Apply,
+    Delete,
+    DeploymentSeen,
+    JobPhase,
+    JobSeen,
+    Observed,
+    Plan,
+    Prune,
+    Publish,
+    ReportSeen,
+    Trouble,
+    VersionSeen,
+    WriteRun,
+    WriteServing,
+)
+from expansion_operator.plan import plan
+
+ENDED = {JobPhase.SUCCEEDED, JobPhase.FAILED}
+
+
+@dataclass
+class World:
+    """A cluster and a bucket, as far as the planner can see them."""
+
+    spec: dict[str, Any] = field(default_factory=dict)
+    generation: int = 1
+    images: str = "a"
+    seconds: float = 0
+    status: ExpansionStatus = field(default_factory=ExpansionStatus)
+    storage_is_away: bool = False
+    written: set[str] = field(default_factory=set)
+    jobs: dict[str, JobSeen] = field(default_factory=dict)
+    reports: dict[str, ReportSeen] = field(default_factory=dict)
+    versions: list[VersionSeen] = field(default_factory=list)
+    serving: ServingDocument | None = None
+    deployment: DeploymentSeen | None = None
+    live: int | None = None
+    started: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+    @property
+    def expansion(self) -> ClassifierExpansion:
+        made = contract_values.expansion(**self.spec)
+        metadata = made.metadata.model_copy(update={"generation": self.generation})
+        return made.model_copy(update={"metadata": metadata, "status": self.status})
+
+    @property
+    def run(self) -> str:
+        return run_id(self.expansion, f"sha256:{self.images}")
+
+    def observed(self) -> Observed:
+        seen = Observed(
+            expansion=self.expansion,
+            deployment=self.deployment,
+            service_exists=self.deployment is not None,
+            agents=tuple(agent(self.live) for _ in range(self.deployment.replicas if self.deployment else 0)),
+        )
+        if self.storage_is_away:
+            away = Trouble(reason="StorageUnavailable", message="503", permanent=False)
+            last = self.status.run.id if self.status.run else ""
+            return replace(seen, trouble=away, job=self.jobs.get(last))
+        return replace(
+            seen,
+            listing=listing(f"sha256:{self.images}"),
+            run_id=self.run,
+            run_written=self.run in self.written,
+            report=self.reports.get(self.run),
+            job=self.jobs.get(self.run),
+            old_jobs=tuple(job for run, job in self.jobs.items() if run != self.run),
+            versions=tuple(self.versions),
+            serving_document=self.serving,
+        )
+
+    # What the operator does
+
+    def look(self, dies_after: int | None = None) -> Plan:
+        """One reconciliation. `dies_after`: the operator is killed after so many actions, before it writes the status."""
+        observed = self.observed()
+        result = plan(observed, SETTINGS, at(self.seconds))
+        for action in result.actions[:dies_after]:
+            self.do(action)
+        if dies_after is None:
+            self.status = ExpansionStatus.model_validate(result.status)
+        return result
+
+    def do(self, action: Action) -> None:
+        match action:
+            case WriteRun(run_id=run):
+                self.written.add(run)
+            case Apply(manifest={"kind": "Job"} as manifest):
+                self.create(manifest)
+            case Apply(manifest={"kind": "Deployment"} as manifest):
+                replicas = manifest["spec"]["replicas"]
+                self.deployment = replace(
+                    self.deployment or DEPLOYMENT, replicas=replicas, ready_replicas=replicas
+                )
+            case Delete(kind="Job", name=name):
+                self.jobs = {
+                    run: replace(j, terminating=j.terminating or j.name == name)
+                    for run, j in self.jobs.items()
+                }
+            case Delete(kind="Deployment"):
+                self.deployment, self.live = None, None
+            case Publish() | WriteServing() | Prune():
+                self.store(action)
+
+    def create(self, manifest: dict[str, Any]) -> None:
+        run = manifest["metadata"]["labels"]["classifierexpansion.dev/run"]
+        assert run in self.written, "a trainer would find no run"
+        assert [j for j in self.jobs.values() if j.phase not in ENDED] == [], "two runs at once"
+        assert run not in self.reports, "a finished run is trained again"
+        self.started.append(run)
+        created = at(self.seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.jobs[run] = JobSeen(
+            name=manifest["metadata"]["name"], run_id=run, uid=run, ours=True, phase=JobPhase.PENDING, created_at=created
+        )  # fmt: skip
+
+    def store(self, action: Publish | WriteServing | Prune) -> None:
+        match action:
+            case Publish(run_id=run, version=number):
+                assert number not in self.numbers, "a number was given twice"
+                self.numbers.append(number)
+                manifest = VersionManifest(
+                    version=number,
+                    run_id=run,
+                    owner=Owner(namespace="team", name="flowers"),
+                    published_at="2026-11-22T12:00:00Z",
+                    categories=1002,
+                    files=[],
+                )
+                self.versions.append(VersionSeen(manifest=manifest, manifest_sha256=f"sha-{number}"))
+            case WriteServing(document=told):
+                assert told.version in [seen.manifest.version for seen in self.versions]
+                self.serving = told
+            case Prune(version=number):
+                assert number not in {self.live, self.serving.version if self.serving else None}
+                self.versions = [seen for seen in self.versions if seen.manifest.version != number]
+
+    # What happens meanwhile
+
+    def pass_time(self, seconds: float = 5) -> None:
+        """Pods start and end, deleted Jobs go, model servers load what they are told."""
+        self.seconds += seconds
+        self.jobs = {run: self.moved(job) for run, job in self.jobs.items() if not job.terminating}
+        if self.deployment is not None and self.serving is not None:
+            self.live = self.serving.version
+
+    def moved(self, job: JobSeen) -> JobSeen:
+        if job.phase is JobPhase.PENDING:
+            return replace(job, phase=JobPhase.RUNNING)
+        if job.phase is JobPhase.RUNNING:
+            self.reports.setdefault(job.run_id, reported(job.run_id))
+            return replace(job, phase=JobPhase.SUCCEEDED)
+        return job
+
+    def edit(self, **spec: Any) -> None:
+        self.spec, self.generation = {**self.spec, **spec}, self.generation + 1
+
+    def settle(self) -> None:
+        for _ in range(16):
+            self.look()
+            self.pass_time()
+
+
+def fails(world: World) -> None:
+    """The trainer of the running Job gives up, with a report."""
+    for run, job in world.jobs.items():
+        if job.phase is JobPhase.RUNNING:
+            world.reports[run] = failed("BadDataset", "No image can be read.", run)
+            world.jobs[run] = replace(job, phase=JobPhase.FAILED, exit_code=11, attempts=1)
+
+
+def dies(world: World) -> None:
+    """The trainer is killed for its memory and leaves no report."""
+    for run, job in world.jobs.items():
+        if job.phase is JobPhase.RUNNING:
+            world.jobs[run] = replace(job, phase=JobPhase.FAILED, oom_killed=True, exit_code=137, attempts=4)
+
+
+def job_is_lost(world: World) -> None:
+    """Somebody or a time to live removes what has ended."""
+    world.jobs = {run: job for run, job in world.jobs.items() if job.phase not in ENDED}
+
+
+def toggled_storage(world: World) -> None:
+    world.storage_is_away = not world.storage_is_away
+
+
+HAPPENINGS: dict[str, Callable[[World], object]] = {
+    "look": World.look,
+    "time": World.pass_time,
+    "killed at once": lambda world: world.look(dies_after=0),
+    "killed after one": lambda world: world.look(dies_after=1),
+    "killed after two": lambda world: world.look(dies_after=2),
+    "killed before status": lambda world: world.look(dies_after=99),
+    "new images": lambda world: setattr(world, "images", "b"),
+    "old images": lambda world: setattr(world, "images", "a"),
+    "suspend": lambda world: world.edit(suspend=True),
+    "resume": lambda world: world.edit(suspend=False),
+    "strict": lambda world: world.edit(acceptance={"minimumAccuracy": 0.99}),
+    "lax": lambda world: world.edit(acceptance={}),
+    "retrain": lambda world: world.edit(retrain={"revision": world.generation}),
+    "not served": lambda world: world.edit(serving={"mode": "None"}),
+    "served": lambda world: world.edit(serving={"mode": "Managed"}),
+    "storage": toggled_storage,
+    "report of failure": fails,
+    "out of memory": dies,
+    "job is lost": job_is_lost,
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=25))
+def test_whatever_happens_it_ends_ready_or_says_who_must_act(happenings: list[str]) -> None:
+    world = World()
+    for happening in happenings:
+        HAPPENINGS[happening](world)
+    world.storage_is_away = False
+    world.edit(suspend=False)
+    world.settle()
+    assert kstatus(world.expansion) in {"Current", "Failed"}
+    before = world.status
+    world.look()
+    assert world.status == before
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([0, 1, 2, 3, 4, 99, None]), max_size=20))
+def test_an_operator_killed_anywhere_trains_once_and_ends_the_same(deaths: list[int | None]) -> None:
+    world, undisturbed = World(), World()
+    for dies_after in deaths:
+        world.look(dies_after)
+        world.pass_time()
+    world.settle()
+    undisturbed.settle()
+    assert world.started == undisturbed.started == [world.run]
+    assert (world.numbers, world.serving, world.live) == ([1], document(1, world.run), 1)
+    assert world.status.phase == "Ready"
+    assert [(e.outcome, e.version) for e in world.status.history] == [("Published", 1)]
+
+
+@pytest.mark.parametrize("ends", [fails, dies])
+def test_a_failed_run_is_started_once_even_if_its_job_is_lost(ends: Callable[[World], None]) -> None:
+    world = World()
+    world.look()
+    world.pass_time()
+    ends(world)
+    world.settle()
+    job_is_lost(world)
+    world.settle()
+    assert world.started == [world.run]
+    assert kstatus(world.expansion) == "Failed"
+    first = world.run
+    world.edit(retrain={"revision": 1})
+    world.settle()
+    assert world.started == [first, world.run]
+    assert world.status.phase == "Ready"
+
+
+def test_a_git_revert_and_back_needs_no_third_run_and_no_new_number() -> None:
+    world = World()
+    world.settle()
+    world.images = "b"
+    world.settle()
+    world.images = "a"
+    world.settle()
+    assert (world.live, world.numbers) == (1, [1, 2])
+    world.images = "b"
+    world.settle()
+    assert (world.live, world.numbers, len(world.started)) == (2, [1, 2], 2)
+    assert [(e.outcome, e.version) for e in world.status.history] == [
+        ("Published", 2), ("Published", 1), ("Published", 2), ("Published", 1)
+    ]  # fmt: skip
+
+
+def test_a_suspended_run_goes_on_when_it_is_resumed() -> None:
+    world = World()
+    world.look()
+    world.pass_time()
+    world.edit(suspend=True)
+    world.settle()
+    assert world.jobs == {}
+    world.edit(suspend=False)
+    world.settle()
+    assert (world.status.phase, world.numbers) == ("Ready", [1])
+
+
+def test_only_so_many_versions_are_kept_and_the_served_one_among_them() -> None:
+    world = World(spec={"output": {"models": "s3://models/flowers/", "keepVersions": 2}})
+    for revision in range(5):
+        world.edit(retrain={"revision": revision})
+        world.settle()
+    assert [seen.manifest.version for seen in world.versions] == [4, 5]
+    assert world.live == 5
