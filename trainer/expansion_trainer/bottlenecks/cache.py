@@ -136,7 +136,8 @@ class Shelf:
         self._write_if_due()
 
     def fail(self, key: str, why: str) -> None:
-        self._failed[key] = self._pending.failed[key] = why
+        if key not in self._failed:
+            self._failed[key] = self._pending.failed[key] = why
 
     def flush(self) -> None:
         """Rows first: a JSON document never names rows that are not there."""
