@@ -67,14 +67,9 @@ class Flags:
         return self.values[name]
 
     def number(self, name: str) -> int:
-        try:
-            return int(self.values[name])
-        except ValueError:
-            raise FlagError(f"Couldn't interpret value {self.values[name]} for flag {name}.") from None
+        return int(self.values[name])
 
     def true(self, name: str) -> bool:
-        if self.values[name] not in _TRUE:
-            raise FlagError(f"Couldn't interpret value {self.values[name]} for flag {name}.")
         return _TRUE[self.values[name]]
 
 
@@ -91,6 +86,16 @@ def parse(arguments: Sequence[str]) -> Flags:
             )
         if name in WITHOUT_EFFECT:
             idle.append(name)
+        elif not _is_of_its_kind(name, value):
+            raise FlagError(f"Couldn't interpret value {value} for flag {name}.")
         else:
             values[name] = value
     return Flags(values=values, without_effect=tuple(idle))
+
+
+def _is_of_its_kind(name: str, value: str) -> bool:
+    """The default tells the kind."""
+    default = HONOURED[name]
+    if default.isdecimal():
+        return value.isdecimal()
+    return default not in {"true", "false"} or value in _TRUE

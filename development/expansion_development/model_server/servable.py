@@ -74,10 +74,11 @@ def _records(content: bytes) -> Iterator[bytes]:
         if position + 12 > len(content):
             raise StatusError("DATA_LOSS", f"truncated record at {position}")
         (length,) = struct.unpack_from("<Q", content, position)
-        record = content[position + 12 : position + 12 + length]
-        position += 16 + length
-        if position > len(content):
+        end = position + 12 + length + 4
+        if end > len(content):
             raise StatusError("DATA_LOSS", f"truncated record at {position}")
+        record = content[position + 12 : end - 4]
+        position = end
         yield record
 
 
