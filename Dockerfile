@@ -7,8 +7,10 @@
 # Only plain Dockerfile instructions, so that the classic builder and BuildKit give the same images.
 ARG PYTHON_IMAGE=python:3.11-slim
 
+# USER is what getpass answers with: no /etc/passwd knows the user, whichever a cluster gives us.
 FROM ${PYTHON_IMAGE} AS base
-ENV LANG=C.UTF-8 \
+ENV USER=expansion \
+    LANG=C.UTF-8 \
     TZ=UTC \
     PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONPATH=/opt/app \

@@ -1,0 +1,96 @@
+"""What the chart installs: permissions no wider than needed, messages at `kubectl apply`, and nothing left behind."""
+
+import pytest
+from cluster_tools import SYSTEM, VISION, Body, attempt, kubectl, refusal, rendered
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+ACCOUNT = f"system:serviceaccount:{SYSTEM}:expansion-classifier-expansion"
+
+
+def may(verb: str, resource: str) -> bool:
+    asked = ("auth", "can-i", verb, resource, "--as", ACCOUNT, "--namespace", VISION, "--quiet")
+    return attempt("kubectl", *asked).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource"),
+    [
+        pytest.param("list", "secrets", id="look through secrets"),
+        pytest.param("watch", "secrets", id="watch secrets"),
+        pytest.param("create", "secrets", id="write secrets"),
+        pytest.param("update", "classifierexpansions.classifierexpansion.dev", id="edit the user's resource"),
+        pytest.param("patch", "classifierexpansions.classifierexpansion.dev", id="patch the user's resource"),
+        pytest.param(
+            "delete", "classifierexpansions.classifierexpansion.dev", id="delete the user's resource"
+        ),
+        pytest.param("create", "pods", id="make pods"),
+        pytest.param("create", "pods/exec", id="run in pods"),
+        pytest.param("delete", "persistentvolumeclaims", id="delete volumes"),
+        pytest.param("create", "rolebindings.rbac.authorization.k8s.io", id="grant permissions"),
+        pytest.param("get", "nodes", id="see nodes"),
+    ],
+)
+def test_the_operator_may_not(release: str, vision: str, verb: str, resource: str):
+    assert not may(verb, resource)
+
+
+def test_the_operator_may_use_a_secret_that_is_named(release: str, vision: str):
+    assert may("get", "secrets/s3-credentials")
+
+
+@pytest.mark.parametrize(
+    ("role", "verb", "allowed"), [("view", "get", "yes"), ("view", "create", "no"), ("edit", "create", "yes")]
+)
+def test_the_clusters_own_roles_cover_expansions(
+    release: str, vision: str, role: str, verb: str, allowed: str
+):
+    person = f"{role}er"
+    binding = ("--clusterrole", role, "--user", person, "--namespace", VISION)
+    kubectl("create", "rolebinding", f"{role}-{verb}", *binding)
+    asked = ("auth", "can-i", verb, "classifierexpansions.classifierexpansion.dev", "--as", person)
+    assert attempt("kubectl", *asked, "--namespace", VISION).stdout.strip() == allowed
+
+
+def test_a_typing_error_is_answered_by_kubectl_apply(expansion: Body):
+    wrong = {**expansion, "spec": {**expansion["spec"], "acceptance": {"minimumAcuracy": 0.9}}}
+    assert 'unknown field "spec.acceptance.minimumAcuracy"' in refusal(wrong)
+
+
+def test_a_broken_rule_is_answered_with_a_sentence(expansion: Body):
+    wrong = {**expansion, "spec": {**expansion["spec"], "base": {}}}
+    assert "spec.base needs exactly one of pretrained, expansionRef and model" in refusal(wrong)
+
+
+def test_kubectl_explain_explains(release: str):
+    said = kubectl("explain", "classifierexpansion.spec.acceptance.minimumNewCategoryAccuracy")
+    assert "test images of the new categories" in " ".join(said.split())
+
+
+def test_a_namespaced_installation_has_no_cluster_wide_permission_to_anything():
+    objects = rendered("--set", "watchNamespaces={shop,garden}")
+    bound = [body for body in objects if body["kind"] == "ClusterRoleBinding"]
+    assert bound == []
+    roles = [body for body in objects if body["kind"] == "Role"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["shop", "garden"]
+
+
+def test_every_rendered_object_is_one_that_the_api_server_takes(release: str, vision: str):
+    """Server-side dry run of the installation with everything switched on that needs no other project's kinds."""
+    said = kubectl(
+        "apply",
+        "--dry-run=server",
+        "--server-side",
+        "--force-conflicts",
+        "--filename",
+        "-",
+        given=_yaml(
+            rendered("--set", f"watchNamespaces={{{VISION}}},priorityClassName=system-cluster-critical")
+        ),
+    )
+    assert "deployment.apps/expansion-classifier-expansion" in said
+
+
+def _yaml(objects: list[Body]) -> str:
+    import yaml
+
+    return yaml.safe_dump_all(objects)
