@@ -223,8 +223,6 @@ def _outcome(
     report = policies.report_of(observed)
     finished = before.finished_at or stamp(now)
     if finding is not None and finding.ends_run:
-        if before.outcome == "Failed" and before.reason == finding.reason:
-            return {"finished_at": finished}
         message = clipped(finding.message, TEXT_LIMIT)
         return {"outcome": "Failed", "reason": finding.reason, "message": message, "finished_at": finished}
     if report is not None and report.outcome == "Succeeded":

@@ -313,6 +313,12 @@ def test_a_refused_model_server_is_not_ready() -> None:
     assert says(result, "Ready") == ("False", "QuotaExceeded")
 
 
+@pytest.mark.parametrize("suspend", [True, False])
+def test_jobs_that_are_not_ours_are_never_deleted(suspend: bool) -> None:
+    foreign = replace(CHANGED, job=job(of=OTHER_RUN, ours=False), old_jobs=(job(ours=False),))
+    assert only(planned(respecified(foreign, suspend=suspend)), Delete) == ()
+
+
 # Running
 
 
@@ -549,6 +555,11 @@ def test_a_refused_candidate_is_stalled_with_the_gates_words_and_its_figures_sta
     assert result.status["model"] == SETTLED.expansion.status.to_wire()["model"]
 
 
+def test_the_candidate_of_another_run_is_not_shown_as_this_ones() -> None:
+    assert "candidate" in SETTLED.expansion.status.to_wire()
+    assert "candidate" not in planned(CHANGED).status
+
+
 def test_an_edited_threshold_asks_the_gate_again_without_a_job() -> None:
     strict = respecified(replace(CHANGED, report=reported(OTHER_RUN)), **STRICT)
     refused = after(strict, planned(strict))
@@ -589,6 +600,13 @@ def test_the_model_servers_are_told_of_a_committed_version() -> None:
     result = planned(committed)
     assert only(result, Publish, WriteServing) == (WriteServing(document=document(2, OTHER_RUN)),)
     assert says(result, "Published") == ("Unknown", "Publishing")
+
+
+def test_the_model_in_status_is_one_that_the_servers_were_told_of() -> None:
+    committed = replace(CHANGED, report=reported(OTHER_RUN), versions=(version(), version(2, OTHER_RUN)))
+    assert planned(committed).status["model"]["version"] == 1
+    told = replace(committed, serving_document=document(2, OTHER_RUN))
+    assert planned(told).status["model"]["version"] == 2
 
 
 def test_a_git_revert_publishes_the_version_of_that_run_again_without_a_job() -> None:
@@ -653,6 +671,12 @@ def test_ready_means_that_every_model_server_answers_with_the_version(changes: d
     assert says(result, "Reconciling") == ("True", "RollingOut")
     assert says(result, "Serving") == ("True", "Live")
     assert (result.requeue_after, result.status["phase"]) == (5, "RollingOut")
+
+
+def test_servers_that_roll_while_the_resource_is_stalled_are_looked_at_often() -> None:
+    stalled = replace(CHANGED, report=failed("BadDataset", "No image.", OTHER_RUN))
+    assert planned(stalled).requeue_after == 600
+    assert planned(replace(stalled, agents=(agent(), agent(None)))).requeue_after == 5
 
 
 def test_a_failed_model_server_says_so_and_the_other_one_still_serves() -> None:
