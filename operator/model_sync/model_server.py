@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from expansion_contract.environment import MONITORING_CONFIG_FILE
 from model_sync.golden import Answer
 
 _STATUS_SECONDS = 5
 _PREDICT_SECONDS = 60
-MONITORING_CONFIG_FILE = "monitoring.config"
 _MONITORING = 'prometheus_config { enable: true path: "/monitoring/prometheus/metrics" }\n'
 
 

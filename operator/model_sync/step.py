@@ -13,8 +13,8 @@ from expansion_contract.version import ServingDocument
 from model_sync.model_server import ServerSeen
 
 State = Literal["Waiting", "Downloading", "Verifying", "Loading", "Checking", "Live", "Failed"]
-SETTLE_SECONDS = 3.0
-"""After a change of its config the server still shows for a moment how an earlier attempt ended."""
+SETTLE_SECONDS = 6.0
+"""So long the server may still show how an earlier attempt ended: it reads its config every 2 seconds, its folders every second."""
 _LONGEST_PAUSE = 600.0
 
 

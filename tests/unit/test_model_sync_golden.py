@@ -23,6 +23,13 @@ def answer(*pairs: tuple[str, float]) -> Answer:
             IMAGE, answer(("tulip", 0.6), ("rose", 0.3), ("daisy", 0.05)), False, id="names swapped"
         ),
         pytest.param(IMAGE, answer(("rose", 0.6), ("tulip", 0.3)), False, id="shorter"),
+        pytest.param(IMAGE, answer(("tulip", 0.3), ("rose", 0.6), ("daisy", 0.05)), False, id="out of order"),
+        pytest.param(
+            GoldenImage(image="", names=["rose", "tulip", "daisy"], scores=[0.5, 0.3, 0.2]),
+            answer(("rose", 0.5), ("tulip", 0.3), ("tulip", 0.2)),
+            False,
+            id="a name twice",
+        ),
         pytest.param(
             IMAGE, answer(("rose", 0.6), ("tulip", 0.3), ("cat", 0.05)), True, id="a tie for the last place"
         ),

@@ -148,6 +148,15 @@ def test_a_server_that_stays_silent_is_reported_with_where_to_look():
     assert "log of the container model-server" in late.message
 
 
+def test_a_server_that_starts_is_not_given_a_second_version_yet():
+    assert settled(replace(HAS_8, server=GONE)).config == (7,)
+
+
+def test_a_server_that_starts_is_given_the_first_version():
+    seen = replace(SETTLED, server=GONE)
+    assert settled(seen, Memory()).config == (7,)
+
+
 def test_a_server_that_dies_with_two_versions_starts_again_with_one():
     loading = settled(HAS_8)
     died = settled(replace(HAS_8, server=GONE), loading.memory)
@@ -160,8 +169,8 @@ def test_a_server_that_dies_with_two_versions_starts_again_with_one():
 @pytest.mark.parametrize(
     ("waited", "state"),
     [
-        pytest.param(1, "Loading", id="what the server shows may be of an earlier attempt"),
-        pytest.param(4, "Failed", id="it has had time to notice the new config"),
+        pytest.param(5, "Loading", id="what the server shows may be of an earlier attempt"),
+        pytest.param(7, "Failed", id="it has had time to notice the new config"),
     ],
 )
 def test_a_failed_load_takes_the_version_out_of_the_config_again(waited: float, state: str):
