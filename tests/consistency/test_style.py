@@ -10,12 +10,12 @@ SHIPPED = [HOUSE / "operator", HOUSE / "trainer"]
 
 def functions() -> list[tuple[str, int]]:
     """(place, lines of code below the docstring) of every function that ships."""
-    found = []
-    for path in sorted(path for folder in SHIPPED for path in folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                found.append((f"{path.relative_to(HOUSE)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1))
-    return found
+    return [
+        (f"{path.relative_to(HOUSE)}:{node.name}", (node.end_lineno or 0) - node.lineno + 1)
+        for path in sorted(path for folder in SHIPPED for path in folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 def test_most_functions_are_short():
