@@ -1,7 +1,8 @@
 """What the chart installs: permissions no wider than needed, messages at `kubectl apply`, and nothing left behind."""
 
 import pytest
-from cluster_tools import SYSTEM, VISION, Body, attempt, kubectl, refusal, rendered
+import yaml
+from cluster_tools import CHART, ROOT, SYSTEM, VISION, Body, attempt, kubectl, one, refusal, rendered
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:expansion-classifier-expansion"
@@ -74,6 +75,46 @@ def test_a_namespaced_installation_has_no_cluster_wide_permission_to_anything():
     assert [role["metadata"]["namespace"] for role in roles] == ["shop", "garden"]
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        pytest.param("replica=2", "additional properties 'replica' not allowed", id="a misspelt value"),
+        pytest.param(
+            "metrics.serviceMonitor.enabled=true,metrics.service.enabled=false",
+            "metrics.serviceMonitor.enabled needs metrics.service.enabled",
+            id="a monitor of nothing",
+        ),
+        pytest.param(
+            "serviceAccount.create=false", "serviceAccount.name is required", id="an account without a name"
+        ),
+    ],
+)
+def test_helm_refuses_values_that_cannot_work(values: str, said: str):
+    done = attempt("helm", "template", "expansion", str(CHART), "--set", values)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+def test_the_rendered_definition_is_the_generated_one_and_is_kept():
+    generated = yaml.safe_load(
+        (ROOT / "crds" / "classifierexpansion.dev_classifierexpansions.yaml").read_text()
+    )
+    definition = one(rendered(), "CustomResourceDefinition")
+    assert definition["spec"] == generated["spec"]
+    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_an_image_by_digest_and_a_registry_reach_the_pods():
+    digest = "sha256:" + "0" * 64
+    values = f"images.registry=registry.example.com/ml,images.operator.digest={digest}"
+    (container,) = one(rendered("--set", values), "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"registry.example.com/ml/classifier-expansion/operator@{digest}"
+    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert (
+        variables["EXPANSION_TRAINER_IMAGE"] == "registry.example.com/ml/classifier-expansion/trainer:0.1.0"
+    )
+
+
 def test_every_rendered_object_is_one_that_the_api_server_takes(release: str, vision: str):
     """Server-side dry run of the installation with everything switched on that needs no other project's kinds."""
     said = kubectl(
@@ -83,14 +124,8 @@ def test_every_rendered_object_is_one_that_the_api_server_takes(release: str, vi
         "--force-conflicts",
         "--filename",
         "-",
-        given=_yaml(
+        given=yaml.safe_dump_all(
             rendered("--set", f"watchNamespaces={{{VISION}}},priorityClassName=system-cluster-critical")
         ),
     )
     assert "deployment.apps/expansion-classifier-expansion" in said
-
-
-def _yaml(objects: list[Body]) -> str:
-    import yaml
-
-    return yaml.safe_dump_all(objects)

@@ -3,12 +3,14 @@
 import base64
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from cluster_digits import cat, unseen
 from cluster_store import Store
 from cluster_tools import (
+    OPERATOR,
     SYSTEM,
     VISION,
     Body,
@@ -137,6 +139,11 @@ def test_the_operator_never_restarted(ready: str):
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0, diagnosis(ready)
 
 
+def test_the_operator_lacks_no_permission(ready: str):
+    said = kubectl("logs", OPERATOR, "--namespace", SYSTEM, "--tail", "-1")
+    assert "forbidden" not in said.lower()
+
+
 def test_the_metrics_service_has_the_series_that_the_alert_compares(ready: str):
     said = metrics()
     of_ours = f'{{name="{ready}",namespace="{VISION}"}}'
@@ -161,7 +168,7 @@ def test_events_tell_the_story(ready: str):
 def test_a_threshold_is_judged_again_without_a_second_job(ready: str, store: Store):
     (before,) = children(ready, "jobs")
     patch(ready, {"acceptance": {"minimumNewCategoryAccuracy": 1.0, "confidence": 0.95}})
-    wait_for_status(ready, "Accepted", "False")
+    wait_until(lambda: condition(ready, "Accepted").get("status") == "False", ready)
     assert condition(ready, "Stalled")["status"] == "True"
     assert answers(ready, unseen("seven", "PNG"))[0]["names"][0] == "seven", "what is served stays served"
     patch(ready, {"acceptance": {"minimumNewCategoryAccuracy": 0.5, "confidence": None}})
@@ -169,6 +176,16 @@ def test_a_threshold_is_judged_again_without_a_second_job(ready: str, store: Sto
     (after,) = children(ready, "jobs")
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert versions(store, ready) == [1]
+
+
+def test_an_image_that_cannot_be_pulled_is_named_while_the_old_model_servers_go_on(ready: str):
+    good = expansion_named(ready)["spec"]["serving"]["image"]
+    patch(ready, {"serving": {"image": "localhost/no-such-image:1"}})
+    wait_until(lambda: "localhost/no-such-image:1" in condition(ready, "Ready").get("message", ""), ready)
+    assert "pull" in condition(ready, "Ready")["message"].lower()
+    assert answers(ready, unseen("seven", "PNG"))[0]["names"][0] == "seven"
+    patch(ready, {"serving": {"image": good}})
+    wait_for("Ready", ready, 60)
 
 
 def test_deleting_it_leaves_no_child_and_keeps_the_published_models(ready: str, store: Store):
@@ -183,8 +200,8 @@ def versions(store: Store, name: str) -> list[int]:
     return sorted(int(key.split("/")[-2]) for key in committed)
 
 
-def wait_for_status(name: str, kind: str, status: str, seconds: float = 60) -> None:
+def wait_until(holds: Callable[[], bool], name: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
-    while condition(name, kind).get("status") != status:
+    while not holds():
         assert time.monotonic() < deadline, diagnosis(name)
         time.sleep(0.5)
