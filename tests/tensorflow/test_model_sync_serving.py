@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import threading
 import time
@@ -232,6 +233,22 @@ def test_a_model_that_answers_otherwise_than_when_it_was_trained_is_refused(pod:
     assert pod.code("/ready") == 200
     assert pod.answer() == "cat"
     assert "model_sync_golden_mismatches_total 1.0" in ask(pod.host, AGENT_PORT, "/metrics")[1]
+
+
+def test_a_model_published_without_its_variables_loads_and_is_refused_all_the_same(
+    pod: Pod, models: Path, tmp_path: Path
+):
+    serve_first(pod, models)
+    shutil.copytree(models / "second", tmp_path / "bare")
+    shutil.rmtree(tmp_path / "bare" / "variables")
+    put_version(pod.store, tmp_path / "bare", 2, golden=golden_of(models / "second"))
+    want(pod.store, 2)
+    message = pod.until_failed()
+    assert "Version 2 cannot be asked its golden images" in message
+    assert "answered 400" in message
+    assert "Version 1 stays live." in message
+    until(lambda: state(pod.host, 2) == "END", "unloaded")
+    assert pod.answer() == "cat"
 
 
 def test_what_was_refused_is_tried_again_when_something_else_is_wanted(pod: Pod, models: Path):
