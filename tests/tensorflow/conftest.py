@@ -92,3 +92,29 @@ def test_data() -> Path:
     if not os.environ.get("EXPANSION_TEST_DATA"):
         pytest.skip("EXPANSION_TEST_DATA names no folder of real test material")
     return Path(os.environ["EXPANSION_TEST_DATA"])
+
+
+@pytest.fixture
+def validation_accuracy(test_data: Path, tmp_path: Path) -> Callable[..., float]:
+    """Top-1 of a backbone's own head on half of the ImageNet validation images."""
+    from expansion_contract.dataset import Role
+    from expansion_trainer.bottlenecks.cache import Cache
+    from expansion_trainer.bottlenecks.extract import extract
+    from expansion_trainer.dataset.scan import SourceImage
+
+    place = FolderPrefix(test_data / "images/imagenet-val")
+    images = [
+        SourceImage(
+            role=Role.REPLAY, place=place, key=e.key, size=e.size, etag=e.etag, folder=e.key.split("/")[0]
+        )
+        for e in place.list()
+    ][::2]
+
+    def accuracy(backbone) -> float:
+        cache = Cache(place=FolderPrefix(tmp_path / "cache"))
+        found = extract(images, backbone, cache, lambda done, total: None)
+        answers = (found.bottlenecks @ backbone.head_weights + backbone.head_bias).argmax(axis=1)
+        uids = [backbone.categories[answer].uid for answer in answers]
+        return float(np.mean([image.folder == uid for image, uid in zip(images, uids, strict=True)]))
+
+    return accuracy

@@ -19,8 +19,11 @@ def pixels(content: bytes, size: int = SIZE) -> np.ndarray:
 
 
 def expected(image: Image.Image, size: int = SIZE) -> np.ndarray:
-    """Pillow's decoding, resized by TensorFlow."""
-    return tf.image.resize(np.asarray(image.convert("RGB")), [size, size], antialias=True).numpy()
+    """Pillow's decoding and cropping, resized by TensorFlow."""
+    side, (width, height) = min(image.size), image.size
+    left, top = (width - side) // 2, (height - side) // 2
+    square = image.convert("RGB").crop((left, top, left + side, top + side))
+    return tf.image.resize(np.asarray(square), [size, size], antialias=True).numpy()
 
 
 def distance(content: bytes, image: Image.Image) -> float:
@@ -149,3 +152,10 @@ def test_a_batch_in_a_graph_gives_what_one_image_gives(photo, make_picture, enco
     )(tf.constant(contents)).numpy()
     for one, content in zip(batch, contents, strict=True):
         assert np.array_equal(one, pixels(content))
+
+
+def test_the_middle_of_a_long_picture_is_taken_undistorted(encode):
+    """White sides, and in the middle a black square that a squashed picture would show three times as narrow."""
+    canvas = Image.new("RGB", (180, 60), "white")
+    canvas.paste("black", (60, 0, 120, 60))
+    assert pixels(encode(canvas, "PNG")).max() == 0

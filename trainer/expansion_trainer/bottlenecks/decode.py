@@ -1,9 +1,9 @@
 """One image file's bytes to pixels, as graph operations only: training and the exported model run this same function.
 
 JPEG (CMYK too), PNG (16 bits, palette; transparency is dropped), the first frame of a GIF, BMP and still WebP. Damaged or
-truncated files are errors, never half an image. The picture is squashed to a square by antialiased bilinear interpolation
-(the same call for enlarging, where antialiasing changes nothing, and shrinking), then turned as its EXIF orientation says:
-a square of pixels turns exactly, and cheaply.
+truncated files are errors, never half an image. The largest square in the middle is taken, so that nothing is distorted, and
+resized by antialiased bilinear interpolation (the same call for enlarging, where antialiasing changes nothing, and shrinking).
+Then it is turned as its EXIF orientation says: a square of pixels turns exactly, and cheaply.
 """
 
 import tensorflow as tf
@@ -23,10 +23,18 @@ def decode(encoded: tf.Tensor, size: int) -> tf.Tensor:
     """A scalar string to float32 (size, size, 3), RGB 0..255. Raises InvalidArgumentError for what is not an image."""
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     pixels.set_shape([None, None, 3])
-    square = tf.image.resize(pixels, [size, size], method="bilinear", antialias=True)
+    square = tf.image.resize(_middle(pixels), [size, size], method="bilinear", antialias=True)
     turn = orientation(encoded)
     upright = tf.cond(turn > 1, lambda: _turned(square, turn), lambda: square)
     return tf.ensure_shape(upright, [size, size, 3])
+
+
+def _middle(pixels: tf.Tensor) -> tf.Tensor:
+    """The largest square in the middle of (height, width, 3)."""
+    extent = tf.shape(pixels)[:2]
+    side = tf.reduce_min(extent)
+    start = (extent - side) // 2
+    return tf.slice(pixels, [start[0], start[1], 0], [side, side, 3])
 
 
 def _turned(square: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
