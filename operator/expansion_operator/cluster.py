@@ -134,8 +134,8 @@ class Cluster:
 
     # Writing
 
-    def apply(self, manifest: Body, owner_uid: str) -> None:
-        """Server-side apply with our field manager, never to an object of somebody else's."""
+    def apply(self, manifest: Body, owner_uid: str) -> bool:
+        """Server-side apply with our field manager, never to an object of somebody else's. Did it change anything?"""
         existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
         self._must_be_ours(manifest, existing, owner_uid)
         request = _Request(
@@ -145,10 +145,11 @@ class Cluster:
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
             content_type="application/apply-patch+yaml",
         )
-        self._ask(f"to apply {_title(manifest)}", request)
+        applied = self._ask(f"to apply {_title(manifest)}", request)
+        return existing is None or _version(existing) != _version(applied)
 
-    def create_once(self, manifest: Body, owner_uid: str) -> None:
-        """Creates it if it is not there; what is there and ours is left as it is."""
+    def create_once(self, manifest: Body, owner_uid: str) -> bool:
+        """Creates it if it is not there; what is there and ours is left as it is. Was it created?"""
         try:
             self._ask(f"to create {_title(manifest)}", _creation(manifest))
         except ApiError as error:
@@ -156,6 +157,8 @@ class Cluster:
                 raise
             existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
             self._must_be_ours(manifest, existing, owner_uid)
+            return False
+        return True
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
         """In the foreground: the object is seen as terminating until its pods are gone."""
@@ -357,3 +360,7 @@ def _name(manifest: Body) -> str:
 
 def _title(manifest: Body) -> str:
     return f"{manifest['kind']} {_namespace(manifest)}/{_name(manifest)}"
+
+
+def _version(body: Body) -> str:
+    return str(body["metadata"]["resourceVersion"])

@@ -227,19 +227,20 @@ class Reconciler:
         return (), wrote
 
     def _perform(self, action: Action, observed: Observed) -> None:
-        metadata = observed.expansion.metadata
+        metadata, is_news = observed.expansion.metadata, True
         match action:
             case Apply(manifest=manifest, once=True):
-                self.cluster.create_once(manifest, metadata.uid)
+                is_news = self.cluster.create_once(manifest, metadata.uid)
             case Apply(manifest=manifest):
-                self.cluster.apply(manifest, metadata.uid)
+                is_news = self.cluster.apply(manifest, metadata.uid)
             case Delete(kind=kind, name=name):
                 self.cluster.delete(kind, metadata.namespace, name)
             case Announce():
                 return
             case _:
                 self._write(action, observed)
-        logger.info("%s: %s", observed.expansion.key, _said(action))
+        if is_news:
+            logger.info("%s: %s", observed.expansion.key, _said(action))
 
     def _write(self, action: WriteRun | Publish | WriteServing | Prune, observed: Observed) -> None:
         storage = self._storage(observed.expansion)

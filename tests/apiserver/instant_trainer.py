@@ -1,0 +1,167 @@
+"""A trainer that answers at once, for tests of the operator: reads run.json, writes what a trainer writes, and ends.
+
+What it does stands in the object `behaviour` below the output: words, one for each attempt; the last one counts for all others.
+`succeed[:accuracy]`, `fail:<exit code>`, `killed`, `out-of-memory`, `slow:<seconds>`, `images-changed`, `no-report`, `future-report`.
+"""
+
+import os
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from expansion_contract import environment, layout
+from expansion_contract.exit_codes import ExitCode
+from expansion_contract.report import (
+    BaseDrop,
+    CategoryScore,
+    DatasetReport,
+    File,
+    HeadReport,
+    Metrics,
+    Progress,
+    Proportion,
+    RunReport,
+)
+from expansion_contract.run import TrainingRun
+from expansion_storage import ObjectMissing, open_prefix
+from expansion_storage.prefix import Prefix
+
+FILES = {"saved_model.pb": b"a model", layout.CATEGORIES: b'["tulip", "rose"]'}
+
+
+def main() -> int:
+    address = sys.argv[sys.argv.index("--run") + 1]
+    folder, _, name = address.rpartition("/")
+    access = environment.storage_access(os.environ)
+    run = TrainingRun.model_validate_json(open_prefix(folder, access).read(name))
+    output = open_prefix(run.output, access)
+    behaviour, _, detail = _behaviour(output, run).partition(":")
+    print(f"attempt of run {run.run_id}: {behaviour} {detail}", flush=True)
+    _progress(output, run, 10)
+    match behaviour:
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "out-of-memory":
+            _use_memory()
+        case "fail":
+            return _fail(output, run, int(detail))
+        case "images-changed":
+            return _fail(output, run, ExitCode.DATASET_CHANGED)
+        case "no-report":
+            return 0
+        case "future-report":
+            output.write(layout.run(run.run_id, layout.REPORT), b'{"formatVersion": 2, "verdict": "fine"}')
+            return 0
+        case "slow":
+            time.sleep(float(detail))
+    return _succeed(output, run, float(detail) if behaviour == "succeed" and detail else 0.95)
+
+
+def _behaviour(output: Prefix, run: TrainingRun) -> str:
+    """This attempt's word. Attempts are counted in storage, as objects: a killed attempt counts too."""
+    attempt = sum(1 for _ in output.list("attempts/"))
+    output.write(f"attempts/{attempt}-{run.run_id}", b"")
+    try:
+        words = output.read("behaviour").decode().split()
+    except ObjectMissing:
+        words = ["succeed"]
+    return words[min(attempt, len(words) - 1)]
+
+
+def _use_memory() -> None:
+    held = []
+    while True:
+        held.append(os.urandom(2**20) * 8)
+        time.sleep(0.01)
+
+
+def _progress(output: Prefix, run: TrainingRun, percent: int) -> None:
+    progress = Progress(
+        run_id=run.run_id, stage="bottlenecks", percent=percent, eta_seconds=5, updated_at=_now()
+    )
+    output.write(layout.run(run.run_id, layout.PROGRESS), progress.to_json())
+
+
+def _fail(output: Prefix, run: TrainingRun, code: int) -> int:
+    """As the trainer does: it reports what it knows to be permanent."""
+    print(f"it ends with {code}")
+    if 10 <= code < 20:
+        from expansion_contract.exit_codes import REASONS
+
+        message = "The images are not what they should be. Replace them."
+        report = RunReport(
+            run_id=run.run_id,
+            outcome="Failed",
+            reason=REASONS[ExitCode(code)],
+            message=message,
+            started_at=_now(),
+            finished_at=_now(),
+        )
+        output.write(layout.run(run.run_id, layout.REPORT), report.to_json())
+    return code
+
+
+def _succeed(output: Prefix, run: TrainingRun, accuracy: float) -> int:
+    for path, content in FILES.items():
+        output.write(layout.candidate(run.run_id, path), content)
+    output.write(layout.run(run.run_id, layout.REPORT), _report(run, accuracy).to_json())
+    return 0
+
+
+def _report(run: TrainingRun, accuracy: float) -> RunReport:
+    files = [
+        File(path=path, size=len(content), sha256=sha256(content).hexdigest())
+        for path, content in FILES.items()
+    ]
+    return RunReport(
+        run_id=run.run_id,
+        outcome="Succeeded",
+        started_at=_now(),
+        finished_at=_now(),
+        dataset=DatasetReport(
+            digest=run.dataset_digest,
+            images=200,
+            new_categories=2,
+            training_images=160,
+            validation_images=20,
+            test_images=20,
+        ),
+        head=HeadReport(
+            solver="Softmax",
+            l2=0.1,
+            offset=0,
+            temperature=1,
+            evidence=["procedural"],
+            base_rows_identical=True,
+        ),
+        metrics=_metrics(accuracy),
+        categories=1002,
+        files=files,
+    )
+
+
+def _metrics(accuracy: float) -> Metrics:
+    measured = Proportion.of(round(accuracy * 1000), 1000)
+    score = CategoryScore(
+        name="tulip", training_images=80, validation_images=10, test_images=10, recall=Proportion.of(9, 10)
+    )
+    return Metrics(
+        overall=measured,
+        new=measured,
+        new_closed=measured,
+        new_top5=measured,
+        base_before=measured,
+        base_after=measured,
+        base_drop=BaseDrop(measured=True, source="replay", lost=1, n=1000, value=0.001, low=0, high=0.005),
+        categories=[score],
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The whole life of a resource with a real API server, a real S3 server, and a trainer that answers at once."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apiserver_expansions import EXPANSIONS, SERVED, Operator, Team, add_images, install_definition, message
+from apiserver_waiting import Waiter, condition_of, wait_for
+
+from expansion_development.kubernetes_api import Api, Manifest
+from expansion_development.object_store import ObjectStore
+from expansion_development.process_node.running import RunningNode
+
+pytestmark = pytest.mark.apiserver
+Settled = Callable[..., Manifest]
+
+
+@pytest.fixture(scope="module")
+def operator(
+    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    install_definition(api)
+    add_images(process_node)
+    with Operator(kubeconfig, tmp_path_factory.mktemp("life") / "operator.log") as running:
+        yield running
+
+
+@pytest.fixture
+def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
+    team = Team(api, namespace, moto_store, bucket)
+    team.create_secret()
+    team.put_images(tulip=30, rose=30)
+    return team
+
+
+@pytest.fixture
+def ready(team: Team, wait_for_condition: Waiter) -> Settled:
+    """Applies a resource and waits until it is Ready."""
+
+    def wait(**spec: Any) -> Manifest:
+        team.apply(**spec)
+        return wait_for_condition("flowers", "Ready")
+
+    return wait
+
+
+def test_a_resource_becomes_ready_and_says_all_about_it(team: Team, ready: Settled) -> None:
+    settled = ready(serving=SERVED)
+    status = settled["status"]
+    assert status["model"]["version"] == status["serving"]["version"] == 1
+    assert status["model"]["categories"] == 1002
+    assert status["model"]["accuracy"] == "0.9500"
+    assert status["run"]["outcome"] == "Succeeded"
+    assert status["dataset"]["images"] == 60
+    assert [entry["outcome"] for entry in status["history"]] == ["Published"]
+    assert settled["metadata"]["generation"] == status["observedGeneration"] == 1
+    assert (team.versions(), team.served()) == ([1], 1)
+
+
+def test_nothing_of_ours_stands_in_the_users_metadata(ready: Settled) -> None:
+    metadata = ready()["metadata"]
+    assert not {"finalizers", "annotations", "labels"} & metadata.keys()
+
+
+def test_a_settled_resource_is_left_alone(team: Team, ready: Settled) -> None:
+    ready(serving=SERVED)
+    time.sleep(2)  # what the last change sets off
+    before = versions_of(team)
+    time.sleep(8)
+    assert versions_of(team) == before
+
+
+def test_applying_the_same_again_or_another_label_changes_nothing(team: Team, ready: Settled) -> None:
+    ready()
+    time.sleep(2)
+    before, status = team.jobs(), team.get()["status"]
+    team.apply()
+    team.api.patch(EXPANSIONS, team.namespace, "flowers", {"metadata": {"labels": {"team": "b"}}})
+    time.sleep(4)
+    assert [job["metadata"]["uid"] for job in team.jobs()] == [job["metadata"]["uid"] for job in before]
+    assert team.get()["status"] == status
+    assert team.attempts() == 1
+
+
+def test_editing_a_threshold_gates_again_without_a_second_run(team: Team, wait_for_condition: Waiter) -> None:
+    team.behave("succeed:0.8")
+    team.apply(acceptance={"minimumAccuracy": 0.9})
+    refused = wait_for_condition("flowers", "Stalled", reason="GateRefused")
+    assert message(refused, "Accepted") == (
+        "Accuracy 0.800 (n=1000) is not at least spec.acceptance.minimumAccuracy 0.900."
+    )
+    assert refused["status"]["candidate"]["accepted"] is False
+    assert team.versions() == []
+    team.patch(acceptance={"minimumAccuracy": 0.7})
+    accepted = wait_for_condition("flowers", "Ready")
+    assert not condition_of(accepted, "Stalled")
+    assert (team.versions(), team.attempts(), len(team.jobs())) == ([1], 1, 1)
+
+
+def test_changed_images_become_the_next_version(team: Team, ready: Settled) -> None:
+    ready(retrain={"pollInterval": "10s"})
+    team.put_images(lily=25)
+    wait_for(lambda: team.versions() == [1, 2], "version 2")
+    settled = wait_for(lambda: is_ready_with(team, 2), "version 2 to be ready")
+    assert settled is not None
+    assert settled["status"]["dataset"]["categories"] == 3
+    assert [entry["version"] for entry in settled["status"]["history"]] == [2, 1]
+    assert len(team.jobs()) == 1, "the Job of the old run is gone"
+
+
+def test_suspending_stops_a_run_and_keeps_serving(
+    team: Team, ready: Settled, wait_for_condition: Waiter
+) -> None:
+    ready(serving=SERVED)
+    team.behave("succeed", "slow:600", "succeed")
+    team.patch(retrain={"revision": 1})
+    wait_for(lambda: team.attempts() == 2, "the second run")
+    team.patch(suspend=True)
+    suspended = wait_for_condition("flowers", "Suspended")
+    wait_for(lambda: not any(job["status"].get("active") for job in team.jobs()), "no active Job")
+    assert condition_of(suspended, "Serving")["status"] == "True"
+    assert suspended["status"]["observedGeneration"] == suspended["metadata"]["generation"]
+    assert team.served() == 1
+    team.patch(suspend=False)
+    wait_for(lambda: is_ready_with(team, 2) and team.served() == 2, "version 2")
+
+
+def test_deleting_removes_the_children_and_leaves_what_was_published(team: Team, ready: Settled) -> None:
+    ready(serving=SERVED)
+    team.api.delete(EXPANSIONS, team.namespace, "flowers")
+    wait_for(lambda: not children(team), "the children to be gone")
+    assert (team.versions(), team.served()) == ([1], 1)
+
+
+def test_a_resource_made_again_takes_up_what_was_published(
+    team: Team, ready: Settled, wait_for_condition: Waiter
+) -> None:
+    ready()
+    team.api.delete(EXPANSIONS, team.namespace, "flowers")
+    wait_for(lambda: not children(team), "the children to be gone")
+    team.apply()
+    wait_for_condition("flowers", "Ready")
+    assert (team.versions(), team.attempts()) == ([1], 1)
+
+
+def test_a_deployment_edited_by_hand_is_put_right(team: Team, ready: Settled) -> None:
+    ready(serving=SERVED)
+    team.api.patch("deployments", team.namespace, "flowers-serving", {"spec": {"replicas": 0}})
+    wait_for(
+        lambda: team.api.get("deployments", team.namespace, "flowers-serving")["spec"]["replicas"] == 1,
+        "one replica again",
+    )
+
+
+def test_the_metrics_follow_the_resource_and_go_with_it(
+    team: Team, ready: Settled, operator: Operator
+) -> None:
+    ready(serving=SERVED, acceptance={"minimumAccuracy": 0.9})
+    labels = f'{{name="flowers",namespace="{team.namespace}"}}'
+
+    def values() -> dict[str, float]:
+        lines = (
+            line.rsplit(" ", 1)
+            for line in operator.scrape().splitlines()
+            if f'namespace="{team.namespace}"' in line
+        )
+        return {name: float(value) for name, value in lines}
+
+    seen = wait_for(lambda: values() if values().get(f"expansion_ready{labels}") == 1 else None, "Ready")
+    assert seen is not None
+    assert seen[f"expansion_accuracy_ratio{labels}"] == 0.95
+    assert seen[f"expansion_accuracy_threshold_ratio{labels}"] == 0.9
+    assert seen[f"expansion_served_version{labels}"] == 1
+    assert (
+        seen[f'expansion_runs_total{{name="flowers",namespace="{team.namespace}",result="Succeeded"}}'] == 1
+    )
+    assert seen[f'expansion_gate_total{{name="flowers",namespace="{team.namespace}",result="Accepted"}}'] == 1
+    assert 'expansion_operator_watcher_up{kind="classifierexpansions"} 1.0' in operator.scrape()
+    team.api.delete(EXPANSIONS, team.namespace, "flowers")
+    wait_for(lambda: not values(), "no series of a deleted resource")
+
+
+def test_conditions_are_told_as_events_once(team: Team, ready: Settled) -> None:
+    settled = ready()
+    uid = settled["metadata"]["uid"]
+    events = team.api.list("events", team.namespace, fieldSelector=f"involvedObject.uid={uid}")
+    assert events
+    assert all(event["count"] == 1 for event in events)
+
+
+def test_the_operator_stays_small(ready: Settled, operator: Operator) -> None:
+    """After all that this module did with it."""
+    ready()
+    assert operator.process is not None
+    lines = Path(f"/proc/{operator.process.pid}/status").read_text().splitlines()
+    (resident,) = (int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    assert resident < 150 * 1024, f"{resident // 1024} MB"
+
+
+def is_ready_with(team: Team, version: int) -> Manifest | None:
+    found = team.get()
+    is_ready = condition_of(found, "Ready").get("status") == "True"
+    return found if is_ready and found["status"]["model"]["version"] == version else None
+
+
+def children(team: Team) -> list[str]:
+    kinds = ("jobs", "deployments", "services", "pods")
+    return [
+        f"{kind}/{one['metadata']['name']}" for kind in kinds for one in team.api.list(kind, team.namespace)
+    ]
+
+
+def versions_of(team: Team) -> dict[str, str]:
+    """Every write shows as another resourceVersion."""
+    objects = [*team.jobs(), *team.api.list("deployments", team.namespace), team.get()]
+    return {one["metadata"]["uid"]: one["metadata"]["resourceVersion"] for one in objects}
