@@ -1,0 +1,270 @@
+"""The operator's ways to storage and its memory of listings, with a folder as the bucket; and what its process may not carry."""
+
+import subprocess
+import sys
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract_values import expansion, report
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expansion_contract import layout, run
+from expansion_contract.resource import ClassifierExpansion
+from expansion_contract.run import Owner
+from expansion_contract.version import ServingDocument
+from expansion_operator.storage import Access, Listings, Storage, StorageTrouble, access, seconds
+from expansion_storage import StorageRefused
+
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+NEVER = float("-inf")
+
+
+def encoded(**values: str) -> dict[str, str]:
+    return {name: b64encode(value.encode()).decode() for name, value in values.items()}
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Path:
+    for category in ("tulip", "rose"):
+        folder = tmp_path / "photos" / category
+        folder.mkdir(parents=True)
+        for number in range(3):
+            (folder / f"{number}.jpg").write_bytes(b"an image")
+    return tmp_path
+
+
+def in_folder(bucket: Path, **spec: Any) -> ClassifierExpansion:
+    places = {"categories": {"images": f"{bucket}/photos/"}, "output": {"models": f"{bucket}/models/"}}
+    return expansion(**{**places, **spec})
+
+
+def storage_of(bucket: Path, **spec: Any) -> Storage:
+    return Storage(in_folder(bucket, **spec), Access())
+
+
+# Secrets
+
+
+def test_the_keys_of_the_named_secret_are_used() -> None:
+    found = access(expansion(storage={"secretName": "s3"}), encoded(**KEYS), None)
+    assert found.credentials is not None
+    assert (found.credentials.access_key_id, found.credentials.secret_access_key) == ("key", "secret")
+    assert found.ca_bundle is None
+
+
+def test_without_a_secret_the_pods_own_identity_is_used() -> None:
+    assert access(expansion(), None, None) == Access()
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason", "said"),
+    [
+        pytest.param(
+            None,
+            "SecretMissing",
+            "Secret team/s3, named by spec.storage.secretName, does not exist. Create it; it is looked for again every 15 s.",
+            id="missing",
+        ),
+        pytest.param(
+            encoded(AWS_ACCESS_KEY_ID="key"), "SecretIncomplete", "has no AWS_SECRET_ACCESS_KEY", id="half"
+        ),
+        pytest.param(
+            encoded(**{**KEYS, "AWS_SECRET_ACCESS_KEY": "secret\n"}),
+            "SecretInvalid",
+            "AWS_SECRET_ACCESS_KEY in Secret team/s3 (spec.storage.secretName) begins or ends with a space or a line break",
+            id="pasted",
+        ),
+    ],
+)
+def test_a_secret_that_does_not_serve_may_heal(secret: dict[str, str] | None, reason: str, said: str) -> None:
+    with pytest.raises(StorageTrouble) as caught:
+        access(expansion(storage={"secretName": "s3"}), secret, None)
+    assert caught.value.trouble.reason == reason
+    assert said in caught.value.trouble.message
+    assert not caught.value.trouble.permanent
+
+
+def test_no_message_shows_a_key() -> None:
+    secret = encoded(AWS_ACCESS_KEY_ID="AKIAVERYSECRET ", AWS_SECRET_ACCESS_KEY="hunter2")
+    with pytest.raises(StorageTrouble) as caught:
+        access(expansion(storage={"secretName": "s3"}), secret, None)
+    assert "VERYSECRET" not in caught.value.trouble.message
+    assert "hunter2" not in caught.value.trouble.message
+
+
+def test_a_private_authority_becomes_a_file_and_the_same_one_the_same_file() -> None:
+    resource = expansion(storage={"caSecretName": "ca"})
+    one = access(resource, None, encoded(**{"ca.crt": "-----BEGIN CERTIFICATE-----"}))
+    two = access(resource, None, encoded(**{"ca.crt": "-----BEGIN CERTIFICATE-----"}))
+    other = access(resource, None, encoded(**{"ca.crt": "another"}))
+    assert one == two != other
+    assert Path(one.ca_bundle or "").read_text() == "-----BEGIN CERTIFICATE-----"
+
+
+def test_an_authority_without_ca_crt_is_told_so() -> None:
+    with pytest.raises(StorageTrouble) as caught:
+        access(expansion(storage={"caSecretName": "ca"}), None, encoded(**{"tls.crt": "x"}))
+    assert "Secret team/ca, named by spec.storage.caSecretName, has no ca.crt" in caught.value.trouble.message
+
+
+# Listings
+
+
+def test_a_listing_counts_the_new_categories(bucket: Path) -> None:
+    assert storage_of(bucket).listing().counts == {"rose": 3, "tulip": 3}
+
+
+def test_replay_and_unlabelled_images_are_part_of_the_digest(bucket: Path) -> None:
+    plain = storage_of(bucket).listing().digest
+    both = {"replay": {"images": f"{bucket}/replay/"}, "unlabelled": {"images": f"{bucket}/any/"}}
+    for place in ("replay/panda", "any"):
+        (bucket / place).mkdir(parents=True)
+        (bucket / place / "1.jpg").write_bytes(b"another")
+    listing = storage_of(bucket, **both).listing()
+    assert (listing.replay_images, listing.unlabelled_images) == (1, 1)
+    assert listing.digest != plain
+
+
+def test_a_listing_is_kept_until_the_images_are_due(bucket: Path) -> None:
+    listings, resource = Listings(), in_folder(bucket, retrain={"pollInterval": "1m"})
+    storage = Storage(resource, Access())
+    first = listings.get(storage, resource, 100, NEVER)
+    (bucket / "photos/rose/new.jpg").write_bytes(b"new")
+    assert listings.get(storage, resource, 159, NEVER) is first
+    assert listings.get(storage, resource, 161, NEVER).images == first.images + 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"categories": {"images": "{}/photos/", "include": ["rose"]}}, id="include"),
+        pytest.param({"storage": {"region": "eu-central-1"}}, id="storage"),
+        pytest.param({"unlabelled": {"images": "{}/photos/"}}, id="another address"),
+    ],
+)
+def test_a_listing_of_other_addresses_is_not_used(bucket: Path, change: dict[str, Any]) -> None:
+    spec = {
+        key: {k: v.format(bucket) if isinstance(v, str) else v for k, v in one.items()}
+        for key, one in change.items()
+    }
+    listings = Listings()
+    before, after = in_folder(bucket), in_folder(bucket, **spec)
+    first = listings.get(Storage(before, Access()), before, 100, NEVER)
+    assert listings.get(Storage(after, Access()), after, 101, NEVER) is not first
+
+
+def test_a_listing_from_before_the_trainers_word_is_not_used(bucket: Path) -> None:
+    listings, resource = Listings(), in_folder(bucket)
+    first = listings.get(Storage(resource, Access()), resource, 100, NEVER)
+    assert listings.get(Storage(resource, Access()), resource, 101, 101) is not first
+
+
+@given(st.integers(0, 9), st.integers(0, 99), st.integers(0, 99))
+def test_durations_add_up(days: int, hours: int, minutes: int) -> None:
+    assert seconds(f"{days}d{hours}h{minutes}m") == ((days * 24 + hours) * 60 + minutes) * 60
+
+
+# Runs and versions
+
+
+def test_what_a_run_leaves_is_read_and_what_is_not_there_is_not(bucket: Path) -> None:
+    storage = storage_of(bucket)
+    assert (storage.has_run("r1"), storage.report("r1"), storage.progress("r1"), storage.serving()) == (
+        False,
+        None,
+        None,
+        None,
+    )
+    made = report(run_id="r1")
+    write(bucket, layout.run("r1", layout.REPORT), made.to_json())
+    seen = storage.report("r1")
+    assert seen is not None
+    assert seen.report == made
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        pytest.param(
+            b'{"formatVersion": 2}', "is of format version 2, this operator reads version 1", id="future"
+        ),
+        pytest.param(b"{half", "cannot be read as a report", id="half"),
+        pytest.param(
+            report(run_id="other").to_json(), "is the report of another run, other", id="another run"
+        ),
+    ],
+)
+def test_a_report_that_cannot_be_used_says_why(bucket: Path, content: bytes, problem: str) -> None:
+    write(bucket, layout.run("r1", layout.REPORT), content)
+    seen = storage_of(bucket).report("r1")
+    assert seen is not None
+    assert seen.report is None
+    assert problem in seen.problem
+
+
+def test_a_run_is_written_as_the_trainer_reads_it(bucket: Path) -> None:
+    resource = in_folder(bucket)
+    wanted = run.training_run(resource, "sha256:1")
+    storage = Storage(resource, Access())
+    storage.write_run(wanted)
+    assert storage.has_run(wanted.run_id)
+    content = (bucket / "models" / layout.run(wanted.run_id, layout.RUN)).read_bytes()
+    assert run.TrainingRun.model_validate_json(content) == wanted
+
+
+def test_asking_whether_we_may_write_leaves_nothing(bucket: Path) -> None:
+    storage_of(bucket).must_be_writable()
+    assert [path for path in (bucket / "models").rglob("*") if path.is_file()] == []
+
+
+def test_a_serving_document_that_is_damaged_is_said_to_be(bucket: Path) -> None:
+    write(bucket, layout.SERVING, b"{}")
+    with pytest.raises(StorageRefused, match=r"serving\.json cannot be read"):
+        storage_of(bucket).serving()
+
+
+def test_a_serving_document_comes_back_as_it_was_written(bucket: Path) -> None:
+    document = ServingDocument(
+        owner=Owner(namespace="team", name="flowers"),
+        model_name="flowers",
+        version=3,
+        run_id="r1",
+        manifest_sha256="0" * 64,
+        last_version=4,
+    )
+    storage = storage_of(bucket)
+    storage.write_serving(document)
+    assert storage.serving() == document
+
+
+def test_a_run_without_a_report_cannot_be_published(bucket: Path) -> None:
+    with pytest.raises(StorageRefused, match="has no report"):
+        storage_of(bucket).publish("r1", 1, "2026-11-22T10:00:00Z")
+
+
+def write(bucket: Path, key: str, content: bytes) -> None:
+    file = bucket / "models" / key
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
+# The process
+
+
+def test_the_operator_carries_no_tensorflow_and_no_numpy() -> None:
+    """Its pod has 150 MB; and its image has neither."""
+    program = (
+        "import sys, expansion_operator.__main__;"
+        "print([m for m in ('tensorflow', 'keras', 'numpy', 'scipy', 'expansion_trainer') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=_paths()
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def _paths() -> dict[str, str]:
+    return {"PYTHONPATH": ":".join(sys.path)}
