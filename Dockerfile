@@ -27,8 +27,14 @@ ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PIP_ROOT_USER_ACTION=ignore
 RUN python3 -m venv --without-pip /opt/venv
 
-# What every image carries: the contract and the way to storage.
+# What every image carries: the contract, the way to storage, and the name and version that a report tells (importlib.metadata).
 FROM base AS foundation
+COPY pyproject.toml /build/pyproject.toml
+RUN python3 -c "import pathlib, tomllib; \
+project = tomllib.loads(pathlib.Path('/build/pyproject.toml').read_text())['project']; \
+folder = pathlib.Path('/opt/app', project['name'].replace('-', '_') + '-' + project['version'] + '.dist-info'); \
+folder.mkdir(parents=True); \
+(folder / 'METADATA').write_text('Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n'.format(**project))"
 COPY trainer/expansion_contract /opt/app/expansion_contract
 COPY trainer/expansion_storage /opt/app/expansion_storage
 

@@ -30,7 +30,7 @@ from cluster_tools import (
 )
 
 NAME = "digits"
-READY_SECONDS = 420
+READY_SECONDS = 600
 GPU = "nvidia.com/gpu"
 
 

@@ -30,6 +30,7 @@ if [ $# -gt 0 ]; then
   trap 'rm -f "$archive"' EXIT
   docker save --output "$archive" "${names[@]}"
   echo "loading $(du -h "$archive" | cut -f1) ..." >&2
-  "$@" "$archive" >&2
+  # containerd may clean up layers of the images that these replace while it unpacks them: "parent snapshot … does not exist".
+  "$@" "$archive" >&2 || "$@" "$archive" >&2
 fi
 printf '%s\n' "${names[@]}"
