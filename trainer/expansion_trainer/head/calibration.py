@@ -1,0 +1,97 @@
+"""Where the boundary between old and new lies (one offset on all new logits) and how sharp the scores are (one temperature).
+
+The gap of an image is its best new logit minus its best base logit: with offset d a new category answers exactly when gap + d > 0.
+All gaps here come from images that the answering head was not fitted on; on its own images a head is surer than it may be.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor, inf
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+
+from expansion_trainer.head.softmax import Array, Doubles, Labels
+
+COST = 0.01
+"""Share of rightly answered new images that may be given up for the safety of the base; measured in benchmarks/README.md."""
+MARGIN = 3.0
+"""Logits, a factor of 20 between the scores: as far from a steal as an image needs to be."""
+SHARPEST, FLATTEST = 0.2, 5.0
+PRIOR_WIDTH = 0.5
+"""Standard deviation of log temperature before anything is seen: few images hardly move it from 1."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Gaps:
+    new: Doubles  # of new images that get the right answer among the new categories
+    bystanders: Doubles  # of images of no new category
+    photographs: bool  # the bystanders are photographs, not procedural images
+
+    def steals(self, offset: float) -> int:
+        return int(np.sum(self.bystanders + offset > 0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answered:
+    """Logits over some categories and the right ones."""
+
+    logits: Array  # (n, C)
+    labels: Labels  # (n,)
+
+
+def allowed(n: int, rate: float) -> int:
+    """How many of n may go wrong so that the *next* one does with probability at most `rate`; -1: n is too small to say.
+
+    Of n + 1 exchangeable images the last is among the k + 1 worst with probability (k + 1) / (n + 1): conformal prediction
+    (Vovk, Gammerman and Shafer 2005). The plain quantile, k = rate * n, lets through up to 1/n more.
+    """
+    return floor(rate * (n + 1) + 1e-9) - 1
+
+
+def offset(gaps: Gaps, steal_budget: float) -> float:
+    """The highest that keeps the steals in the budget, or a lower one that costs new images next to nothing."""
+    return min(ceiling(gaps, steal_budget), thrifty(gaps))
+
+
+def ceiling(gaps: Gaps, steal_budget: float) -> float:
+    """Above 0 only on the word of enough photographs: procedural images, and few of anything, under-state steals."""
+    n = len(gaps.bystanders)
+    if n == 0:
+        return 0.0
+    steals = allowed(n, steal_budget)
+    highest = -float(np.sort(gaps.bystanders)[::-1][max(steals, 0)])
+    return highest if gaps.photographs and steals >= 0 else min(highest, 0.0)
+
+
+def thrifty(gaps: Gaps) -> float:
+    """The lowest offset at which a further new image is lost with probability at most COST; infinite if too few can say.
+
+    No lower than where every bystander is MARGIN away from being stolen: beyond that, lost answers would buy nothing.
+    """
+    lost = allowed(len(gaps.new), COST)
+    if lost < 0:
+        return inf
+    cheapest = -float(np.nextafter(np.sort(gaps.new)[lost], -inf))
+    return max(cheapest, -MARGIN - float(gaps.bystanders.max(initial=-inf)))
+
+
+def temperature(groups: Sequence[Answered]) -> float:
+    """Minimises the mean log loss of softmax(logits / T) in which every group (new, base) weighs the same."""
+    seen = [group for group in groups if len(group.labels)]
+    images = sum(len(group.labels) for group in seen)
+    if not seen:
+        return 1.0
+
+    def loss(log_t: float) -> float:
+        means = [log_loss(group, float(np.exp(log_t))) for group in seen]
+        return images * float(np.mean(means)) + (log_t / PRIOR_WIDTH) ** 2 / 2
+
+    found = minimize_scalar(loss, bounds=(np.log(SHARPEST), np.log(FLATTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def log_loss(group: Answered, temperature: float) -> float:
+    z = group.logits.astype(np.float64) / temperature
+    return float(np.mean(logsumexp(z, axis=1) - z[np.arange(len(z)), group.labels]))

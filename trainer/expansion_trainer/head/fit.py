@@ -1,0 +1,207 @@
+"""Adds rows for new categories to a frozen head (`expand`), or makes a head for them alone (`replace`).
+
+Everything that is *chosen* (L2, offset, temperature) is chosen on images the answering head was not fitted on: validation images and
+calibration evidence, answered by the head itself, and, fold by fold, training images and evidence, answered by heads fitted
+without that fold. So a few hundred photographs serve both to fit and to set the boundary, and a data set too small for a
+validation side still gets a choice.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from expansion_trainer.head import calibration as boundary
+from expansion_trainer.head import softmax
+from expansion_trainer.head.calibration import Answered, Gaps
+from expansion_trainer.head.evidence import Evidence
+from expansion_trainer.head.material import FOLDS, NEVER, UNKNOWN, Images, Labelled, Material, material
+from expansion_trainer.head.softmax import OLD, Array, Doubles, Flags, Labels, Rows
+
+__all__ = ["BaseHead", "Evidence", "FittedHead", "Labelled", "expand", "replace"]
+
+SOLVER = "Softmax"
+L2_GRID = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
+"""From stiff to loose, in units in which bottlenecks have length 1 (see material.Scale); measured in benchmarks/README.md."""
+PATIENCE = 2
+"""Steps along the grid without improvement after which the looser rest is not tried."""
+TEMPERATURE_IMAGES = 4000
+"""Enough for one number; all 1000 logits of more images would only cost memory."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BaseHead(Rows):
+    """The head of the model that is grown: weights (D, C0), bias (C0,)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FittedHead(Rows):
+    """Columns [:base_count] are the base's, bit-identical. The offset is folded into the new biases; the temperature is not:
+    scores = softmax(logits / temperature)."""
+
+    base_count: int
+    solver: str
+    l2: float
+    offset: float
+    temperature: float
+    evidence_kinds: tuple[str, ...]
+    steal_rate_validation: float | None
+    steal_images: int  # n of that rate
+    chosen_on: int  # n of held-out new images on which L2, offset and temperature were chosen
+
+
+def expand(
+    base: BaseHead,
+    training: Labelled,
+    validation: Labelled,
+    evidence: tuple[Evidence, ...],
+    calibration: tuple[Evidence, ...],
+    steal_budget: float,
+    seed: int,
+) -> FittedHead:
+    """The base's rows untouched, and one new row per label of `training`. `calibration` is evidence that is not fitted on."""
+    stuff = material(base, training, validation, evidence, calibration, seed)
+    best = _chosen(Task(base=base, material=stuff, steal_budget=steal_budget))
+    kinds = tuple(sorted({e.kind for e in (*evidence, *calibration) if len(e.bottlenecks)}))
+    new = stuff.scale.undo(best.rows)
+    return _fitted(base, new, best, kinds, _temperature(base, stuff, best, seed))
+
+
+def replace(training: Labelled, validation: Labelled, seed: int) -> FittedHead:
+    """The new categories among themselves: no base, no boundary to it, no offset."""
+    stuff = material(None, training, validation, (), (), seed)
+    best = _chosen(Task(base=None, material=stuff, steal_budget=0.0))
+    nothing = BaseHead(weights=training.bottlenecks[:0].T.astype(np.float32), bias=np.zeros(0, np.float32))
+    return _fitted(nothing, stuff.scale.undo(best.rows), best, (), _temperature(nothing, stuff, best, seed))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    base: Rows | None
+    material: Material
+    steal_budget: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldOut:
+    """What heads of one L2 answer to images they were not fitted on."""
+
+    logits: Array  # (m, U), new ones, without an offset
+    images: Images  # those m
+
+    @property
+    def gaps(self) -> Doubles:
+        gaps: Doubles = self.logits.max(axis=1) - self.images.best_old
+        return gaps
+
+    @property
+    def is_new(self) -> Flags:
+        is_new: Flags = self.images.targets != OLD
+        return is_new
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    l2: float
+    rows: Rows  # new rows on scaled bottlenecks, without the offset
+    held_out: HeldOut
+    gaps: Gaps
+    offset: float
+    loss: float  # at the offset, so that candidates are compared where they would be used
+
+
+def _chosen(task: Task) -> Candidate:
+    """The least loss along the path, which ends when it has stopped falling."""
+    best: Candidate | None = None
+    waited = 0
+    for candidate in _path(task):
+        waited += 1
+        if best is None or candidate.loss < best.loss:
+            best, waited = candidate, 0
+        if waited == PATIENCE:
+            break
+    assert best is not None
+    return best
+
+
+def _path(task: Task) -> Iterator[Candidate]:
+    """From stiff to loose; every fit starts from its own last one, never from one that saw what it must not see."""
+    stuff = task.material
+    whole: Rows | None = None
+    parts: list[Rows | None] = [None] * FOLDS
+    for l2 in L2_GRID:
+        whole = softmax.fit(stuff.problem(), l2, whole)
+        parts = [softmax.fit(stuff.problem(without=fold), l2, part) for fold, part in enumerate(parts)]
+        yield _candidate(task, l2, whole, _held_out(stuff, whole, [part for part in parts if part]))
+
+
+def _held_out(stuff: Material, whole: Rows, parts: list[Rows]) -> HeldOut:
+    """In the order of stuff.held_out: what was never fitted on, then every fold by the rows fitted without it."""
+    crossed = np.zeros((len(stuff.fitted), stuff.categories), dtype=np.float32)
+    for fold, part in enumerate(parts):
+        crossed[stuff.folds == fold] = part.logits(stuff.fitted.bottlenecks[stuff.folds == fold])
+    aside = whole.logits(stuff.aside.bottlenecks)
+    return HeldOut(logits=np.concatenate([aside, crossed[stuff.folds != NEVER]]), images=stuff.held_out)
+
+
+def _candidate(task: Task, l2: float, rows: Rows, held_out: HeldOut) -> Candidate:
+    right = held_out.is_new & (held_out.logits.argmax(axis=1) == held_out.images.targets)
+    gaps = Gaps(
+        new=held_out.gaps[right],
+        bystanders=held_out.gaps[held_out.images.is_witness],
+        photographs=task.material.photographs,
+    )
+    offset = boundary.offset(gaps, task.steal_budget) if task.base else 0.0
+    return Candidate(
+        l2=l2, rows=rows, held_out=held_out, gaps=gaps, offset=offset, loss=_loss(held_out, offset)
+    )
+
+
+def _loss(held_out: HeldOut, offset: float) -> float:
+    """Of new images at the best temperature, the base taken as the one rival log sum exp of its logits."""
+    new = held_out.is_new
+    logits = np.column_stack([held_out.logits[new] + offset, held_out.images.rivals[new]])
+    answered = Answered(logits=logits, labels=held_out.images.targets[new])
+    return boundary.log_loss(answered, boundary.temperature([answered])) if new.any() else 0.0
+
+
+def _temperature(base: Rows, stuff: Material, best: Candidate, seed: int) -> float:
+    """One for all categories, from held-out new images and held-out base images whose category is known.
+
+    Without such base images the new ones must not speak for the base alone: its scores are right as they are, at 1, and the
+    answer lies halfway (geometrically).
+    """
+    new = best.held_out.is_new
+    known = ~new & (best.held_out.images.truth != UNKNOWN)
+    groups = [_answered(base, stuff, best, _some(np.flatnonzero(group), seed)) for group in (new, known)]
+    found = boundary.temperature(groups)
+    return found if known.any() or len(base.bias) == 0 else float(np.sqrt(found))
+
+
+def _some(indices: Labels, seed: int) -> Labels:
+    drawn: Labels = np.random.default_rng(seed).permutation(indices)[:TEMPERATURE_IMAGES]
+    return drawn
+
+
+def _answered(base: Rows, stuff: Material, best: Candidate, indices: Labels) -> Answered:
+    images = best.held_out.images
+    old = base.logits(stuff.scale.restore(images.bottlenecks[indices]))
+    new = best.held_out.logits[indices] + np.float32(best.offset)
+    return Answered(logits=np.hstack([old, new]), labels=images.truth[indices])
+
+
+def _fitted(base: Rows, new: Rows, best: Candidate, kinds: tuple[str, ...], temperature: float) -> FittedHead:
+    bystanders = len(best.gaps.bystanders)
+    return FittedHead(
+        weights=np.hstack([base.weights, new.weights]),
+        bias=np.concatenate([base.bias, new.bias + np.float32(best.offset)]),
+        base_count=len(base.bias),
+        solver=SOLVER,
+        l2=best.l2,
+        offset=best.offset,
+        temperature=temperature,
+        evidence_kinds=kinds,
+        steal_rate_validation=best.gaps.steals(best.offset) / bystanders if bystanders else None,
+        steal_images=bystanders,
+        chosen_on=int(best.held_out.is_new.sum()),
+    )

@@ -1,0 +1,185 @@
+"""What a head is fitted on and what it is judged by, laid out once: centred, scaled, and dealt into folds.
+
+Centring and scaling make one L2 mean the same for every backbone: after it the mean squared length of a bottleneck is 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from expansion_trainer.head.evidence import Evidence
+from expansion_trainer.head.softmax import OLD, Array, Doubles, Flags, Labels, Problem, Rows, old_side
+
+FOLDS = 5
+NEVER = -1
+"""The fold of an image that is never held out: the only one of its category."""
+UNKNOWN = -1
+"""The truth of a photograph or drawing that nobody labelled."""
+EVIDENCE_MASS = 50.0
+"""Weight of all evidence together against all new categories together; measured in benchmarks/README.md."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Labelled:
+    """Bottlenecks with their category's index: among the new categories, or among the base's for base images."""
+
+    bottlenecks: Array  # (n, D)
+    labels: Labels  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scale:
+    centre: Array  # (D,)
+    length: float
+
+    @classmethod
+    def of(cls, bottlenecks: Array) -> "Scale":
+        centre = bottlenecks.mean(axis=0, dtype=np.float64).astype(np.float32)
+        squares = np.square(bottlenecks - centre).sum(axis=1, dtype=np.float64)
+        return cls(centre=centre, length=float(np.sqrt(squares.mean())) or 1.0)
+
+    def apply(self, bottlenecks: Array) -> Array:
+        return (bottlenecks - self.centre) / np.float32(self.length)
+
+    def restore(self, scaled: Array) -> Array:
+        return scaled * np.float32(self.length) + self.centre
+
+    def undo(self, rows: Rows) -> Rows:
+        """The rows that give the same logits on bottlenecks as they come."""
+        weights = rows.weights.astype(np.float64) / self.length
+        bias = rows.bias - self.centre.astype(np.float64) @ weights
+        return Rows(weights=weights.astype(np.float32), bias=bias.astype(np.float32))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """New images and evidence side by side."""
+
+    bottlenecks: Array  # (n, D), scaled
+    rivals: Doubles  # (n,), log sum exp of the base's logits
+    best_old: Doubles  # (n,), the highest of the base's logits
+    truth: Labels  # (n,), index among all categories, base first, or UNKNOWN
+    targets: Labels  # (n,), index among the new categories, or OLD
+    is_witness: Flags  # (n,), evidence that may say where the boundary lies
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def where(self, chosen: Flags) -> "Images":
+        return Images(**{column.name: getattr(self, column.name)[chosen] for column in fields(self)})
+
+
+def joined(parts: Sequence[Images]) -> Images:
+    columns = (column.name for column in fields(Images))
+    return Images(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in columns})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    scale: Scale
+    fitted: Images  # training images and evidence
+    folds: Labels  # of those
+    aside: Images  # validation images and calibration evidence
+    held_out: Images  # `aside`, then of `fitted` what lies in some fold
+    photographs: bool  # the witnesses are photographs, not procedural images
+    categories: int  # U, new ones
+
+    def problem(self, without: int | None = None) -> Problem:
+        """All that is fitted, or all but one fold: what is held out weighs nothing."""
+        kept = np.ones(len(self.fitted), dtype=bool) if without is None else self.folds != without
+        return Problem(
+            bottlenecks=self.fitted.bottlenecks,
+            rivals=self.fitted.rivals,
+            targets=self.fitted.targets,
+            masses=balanced_masses(self.fitted.targets, kept, self.categories),
+            categories=self.categories,
+        )
+
+
+def material(
+    base: Rows | None,
+    training: Labelled,
+    validation: Labelled,
+    evidence: Sequence[Evidence],
+    calibration: Sequence[Evidence],
+    seed: int,
+) -> Material:
+    categories = count(training, validation)
+    scale = Scale.of(np.concatenate([training.bottlenecks, *(e.bottlenecks for e in evidence)]))
+    photographs = any(is_photographs(e) for e in (*evidence, *calibration))
+    fitted = _images(base, scale, training, [e for e in evidence if len(e.bottlenecks)], photographs)
+    aside = _images(base, scale, validation, calibration, photographs)
+    folds = deal(fitted.targets, seed)
+    return Material(
+        scale=scale,
+        fitted=fitted,
+        folds=folds,
+        aside=aside,
+        held_out=joined([aside, fitted.where(folds != NEVER)]),
+        photographs=photographs,
+        categories=categories,
+    )
+
+
+def is_photographs(evidence: Evidence) -> bool:
+    return evidence.kind != "procedural" and len(evidence.bottlenecks) > 0
+
+
+def count(training: Labelled, validation: Labelled) -> int:
+    """How many new categories there are; ValueError if one of them has nothing to learn from."""
+    labels = np.concatenate([training.labels, validation.labels])
+    categories = int(labels.max(initial=-1)) + 1
+    empty = np.flatnonzero(np.bincount(training.labels, minlength=categories) == 0)
+    if categories == 0 or len(empty):
+        raise ValueError(
+            f"Every new category needs a training image, but of {categories} these have none: {empty.tolist()}."
+        )
+    return categories
+
+
+def balanced_masses(targets: Labels, kept: Flags, categories: int) -> Doubles:
+    """Every new category weighs 1/U, whatever its images; all evidence together weighs EVIDENCE_MASS."""
+    counts = np.bincount(targets[kept] - OLD, minlength=categories + 1)
+    shares = np.full(categories + 1, 1.0 / categories)
+    shares[0] = EVIDENCE_MASS
+    each: Doubles = (shares / np.maximum(counts, 1))[targets - OLD]
+    return each * kept
+
+
+def deal(targets: Labels, seed: int) -> Labels:
+    """Each category dealt evenly over the folds, in an order drawn from the seed."""
+    random = np.random.default_rng(seed)
+    folds = np.full(len(targets), NEVER, dtype=np.int64)
+    for target in np.unique(targets):
+        members = random.permutation(np.flatnonzero(targets == target))
+        if len(members) > 1:
+            folds[members] = (np.arange(len(members)) + random.integers(FOLDS)) % FOLDS
+    return folds
+
+
+def _images(
+    base: Rows | None, scale: Scale, new: Labelled, evidence: Sequence[Evidence], photographs: bool
+) -> Images:
+    bottlenecks = np.concatenate([new.bottlenecks, *(e.bottlenecks for e in evidence)])
+    rivals, best_old = old_side(base, bottlenecks)
+    sizes = [len(e.bottlenecks) for e in evidence]
+    witnesses = [np.full(n, is_photographs(e) == photographs) for n, e in zip(sizes, evidence, strict=True)]
+    base_count = 0 if base is None else len(base.bias)
+    return Images(
+        bottlenecks=scale.apply(bottlenecks),
+        rivals=rivals,
+        best_old=best_old,
+        truth=np.concatenate([new.labels + base_count, *(_truth(e) for e in evidence)]),
+        targets=np.concatenate([new.labels, np.full(sum(sizes), OLD, dtype=np.int64)]),
+        is_witness=np.concatenate([np.zeros(len(new), dtype=bool), *witnesses]),
+    )
+
+
+def _truth(evidence: Evidence) -> Labels:
+    if evidence.labels is not None:
+        return evidence.labels
+    return np.full(len(evidence.bottlenecks), UNKNOWN, dtype=np.int64)
