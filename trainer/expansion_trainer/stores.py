@@ -7,8 +7,8 @@ from expansion_contract import layout
 from expansion_contract.report import File
 from expansion_contract.run import StorageAccess, TrainingRun
 from expansion_storage import ObjectMissing, Prefix, StorageRefused, open_prefix
-from expansion_storage.folder import file_sha256
 from expansion_trainer.errors import InvalidRun
+from expansion_trainer.run_files import described, files_below
 
 _CONTENT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 
@@ -34,12 +34,12 @@ class Stores:
         self.run.write(name, content, _CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream"))
 
     def upload_run_folder(self, folder: Path, name: str) -> None:
-        for path in _files(folder):
+        for path in files_below(folder):
             self.run.upload(f"{name}/{path.relative_to(folder).as_posix()}", path)
 
     def upload_candidate(self, folder: Path) -> list[File]:
         """Replaces whatever an earlier attempt left there; the complete list of files comes back."""
-        files = [_described(path, folder) for path in _files(folder)]
+        files = described(folder)
         for file in files:
             self.candidate.upload(file.path, folder / file.path)
         kept = {file.path for file in files}
@@ -69,11 +69,3 @@ def read_document(address: str, access: StorageAccess) -> bytes:
         return open_prefix(folder, access).read(name)
     except ObjectMissing as error:
         raise StorageRefused(f"{error} The run's document should lie there.", "RunMissing") from None
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _described(path: Path, folder: Path) -> File:
-    return File(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=file_sha256(path))

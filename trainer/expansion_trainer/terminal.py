@@ -1,6 +1,9 @@
 """Shows on a terminal how far a run is, in one line that is rewritten; elsewhere a line for each stage."""
 
+import importlib
+import os
 from dataclasses import dataclass, field
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -51,3 +54,20 @@ def line(progress: Progress) -> str:
 def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def import_tensorflow_quietly() -> None:
+    """Its start-up notices, written past Python's own streams, are not for users. If it cannot start, they are shown."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with TemporaryFile() as notices:
+        before = os.dup(2)
+        os.dup2(notices.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        except BaseException:
+            notices.seek(0)
+            os.write(before, notices.read())
+            raise
+        finally:
+            os.dup2(before, 2)
+            os.close(before)

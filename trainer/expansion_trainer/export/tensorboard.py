@@ -7,17 +7,26 @@ import tensorflow as tf
 
 from expansion_contract.report import Metrics
 
+_DATA_CLASS_SCALAR = 1  # tensorflow/core/framework/summary.proto
+
 
 def write(folder: Path, metrics: Metrics, path: Sequence[tuple[float, float]]) -> None:
     """`path`: (l2, validation accuracy) of every regularisation that was tried, in the order it was tried."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default():
         for step, (l2, accuracy) in enumerate(path):
-            tf.summary.scalar("head/l2", l2, step)
-            tf.summary.scalar("head/validation_accuracy", accuracy, step)
+            _scalar("head/l2", l2, step)
+            _scalar("head/validation_accuracy", accuracy, step)
         for name, value in figures(metrics).items():
-            tf.summary.scalar(f"test/{name}", value, 0)
+            _scalar(f"test/{name}", value, 0)
     writer.close()
+
+
+def _scalar(tag: str, value: float, step: int) -> None:
+    """tf.summary.scalar without its one dependency, TensorBoard itself, which only the reader needs."""
+    kind = tf.compat.v1.SummaryMetadata
+    scalars = kind(plugin_data=kind.PluginData(plugin_name="scalars"), data_class=_DATA_CLASS_SCALAR)
+    tf.summary.write(tag, tf.constant(value, tf.float32), step, metadata=scalars)
 
 
 def figures(metrics: Metrics) -> dict[str, float]:

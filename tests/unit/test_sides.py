@@ -1,0 +1,104 @@
+"""Promises about who sees which images: nothing held out is ever fitted on or calibrated with."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expansion_trainer.dataset.split import Divided, Part, Side
+from expansion_trainer.head.evidence import Evidence
+from expansion_trainer.sides import Bottlenecks, Dealt, deal
+
+NOTHING = Part(rows=np.zeros(0, np.int64), labels=np.zeros(0, np.int64))
+
+
+def parts(first: int, sizes: tuple[int, int, int], labels: int = 3) -> dict[Side, Part]:
+    """Consecutive rows from `first`."""
+    found = {}
+    for side, size in zip(Side, sizes, strict=True):
+        rows = np.arange(first, first + size, dtype=np.int64)
+        found[side] = Part(rows=rows, labels=rows % labels)
+        first += size
+    return found
+
+
+def dealt(
+    new: tuple[int, int, int],
+    replay: tuple[int, int, int] = (0, 0, 0),
+    unlabelled: tuple[int, int, int] = (0, 0, 0),
+    pictures: int = 0,
+) -> Dealt:
+    """Every bottleneck is its own row's number, those of procedural images count on from 10,000."""
+    starts = [0, sum(new), sum(new) + sum(replay)]
+    divided = Divided(
+        categories=("a", "b", "c"),
+        new=parts(starts[0], new),
+        replay=parts(starts[1], replay),
+        unlabelled=parts(starts[2], unlabelled),
+        duplicates=0,
+        findings=(),
+    )
+    images = np.arange(sum(new) + sum(replay) + sum(unlabelled), dtype=np.float32)[:, None]
+    drawn = 10_000 + np.arange(pictures, dtype=np.float32)[:, None]
+    return deal(divided, Bottlenecks(images=images, pictures=drawn))
+
+
+def ids(*seen: Evidence | None) -> set[float]:
+    return {float(row[0]) for evidence in seen if evidence is not None for row in evidence.bottlenecks}
+
+
+SIZES = st.tuples(st.integers(0, 8), st.integers(0, 4), st.integers(0, 4))
+
+
+@given(new=SIZES, replay=SIZES, unlabelled=SIZES, pictures=st.integers(0, 23))
+def test_fitting_choosing_and_measuring_share_no_image(
+    new: tuple[int, int, int], replay: tuple[int, int, int], unlabelled: tuple[int, int, int], pictures: int
+) -> None:
+    d = dealt(new, replay, unlabelled, pictures)
+    fitted = ids(*d.evidence) | set(d.training.bottlenecks[:, 0])
+    chosen = ids(*d.calibration) | set(d.validation.bottlenecks[:, 0])
+    measured = ids(d.bystanders) | set(d.test.bottlenecks[:, 0])
+    if d.base_test is not None:
+        measured |= set(d.base_test.bottlenecks[:, 0])
+    assert not fitted & chosen
+    assert not fitted & measured
+    assert not chosen & measured
+
+
+def test_labels_stay_with_their_bottlenecks() -> None:
+    d = dealt((6, 3, 3), replay=(4, 2, 2))
+    assert list(d.training.labels) == [int(row) % 3 for row in d.training.bottlenecks[:, 0]]
+    assert d.base_test is not None
+    assert list(d.base_test.labels) == [int(row) % 3 for row in d.base_test.bottlenecks[:, 0]]
+
+
+@pytest.mark.parametrize(
+    ("given_images", "kinds", "bystanders"),
+    [
+        pytest.param({"pictures": 10}, ["procedural"], "procedural", id="nothing given"),
+        pytest.param(
+            {"unlabelled": (5, 2, 2), "pictures": 10},
+            ["unlabelled", "procedural"],
+            "unlabelled",
+            id="photographs",
+        ),
+        pytest.param(
+            {"replay": (5, 2, 2), "pictures": 10}, ["replay", "procedural"], "procedural", id="replay images"
+        ),
+        pytest.param({}, [], None, id="mode Replace"),
+    ],
+)
+def test_evidence_is_what_was_given_and_procedural_images_always(
+    given_images: dict[str, object], kinds: list[str], bystanders: str | None
+) -> None:
+    d = dealt((6, 3, 3), **given_images)  # type: ignore[arg-type]
+    assert [evidence.kind for evidence in d.evidence] == kinds
+    assert [evidence.kind for evidence in d.calibration] == kinds
+    assert (d.bystanders.kind if d.bystanders else None) == bystanders
+
+
+def test_three_fifths_of_the_procedural_images_are_fitted_on() -> None:
+    d = dealt((6, 3, 3), pictures=400)
+    assert d.bystanders is not None
+    sizes = [len(d.evidence[0].bottlenecks), len(d.calibration[0].bottlenecks), len(d.bystanders.bottlenecks)]
+    assert sizes == [240, 80, 80]
