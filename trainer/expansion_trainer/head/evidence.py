@@ -18,7 +18,7 @@ Picture = NDArray[np.uint8]  # (size, size, 3), RGB
 
 FALL_OFF = (0.6, 2.2)  # a: 0 is white noise, 2 is clouds
 MOST_SHAPES = 14
-PROCEDURAL_IMAGES = 400
+PROCEDURAL_IMAGES = 500
 """As many as a run draws; measured in benchmarks/README.md."""
 
 
