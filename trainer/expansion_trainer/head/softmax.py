@@ -83,13 +83,15 @@ def loss(flat: Doubles, problem: Problem, l2: float) -> tuple[float, Doubles]:
     """Value and gradient at the weights and, last, the bias: (D + 1) * U numbers. Products in float32, sums in float64."""
     W = flat.reshape(-1, problem.categories)
     Z = (problem.bottlenecks @ W[:-1].astype(np.float32)).astype(np.float64) + W[-1]
-    total = logsumexp(np.column_stack([problem.rivals, Z]), axis=1)
+    top = np.maximum(problem.rivals, Z.max(axis=1))
+    raised = np.exp(Z - top[:, None])
+    total = np.exp(problem.rivals - top) + raised.sum(axis=1)
     new = np.flatnonzero(problem.targets != OLD)
     own = problem.rivals.copy()
     own[new] = Z[new, problem.targets[new]]
-    residual = np.exp(Z - total[:, None])
+    residual = raised / total[:, None]
     residual[new, problem.targets[new]] -= 1.0
     residual *= problem.masses[:, None]
     slope = problem.bottlenecks.T @ residual.astype(np.float32) + l2 * W[:-1]
-    value = float(problem.masses @ (total - own)) + l2 / 2 * float(np.square(W[:-1]).sum())
+    value = float(problem.masses @ (top + np.log(total) - own)) + l2 / 2 * float(np.square(W[:-1]).sum())
     return value, np.vstack([slope, residual.sum(axis=0)]).ravel()

@@ -1,0 +1,182 @@
+"""Promises of growing a head: nothing old changes but for steals, and those are held to the budget."""
+
+from dataclasses import replace as changed
+
+import numpy as np
+import pytest
+from head_values import NEW, OLD, SIZE, World, nothing, world
+
+from expansion_trainer.head.fit import Evidence, FittedHead, Labelled, expand, replace
+
+
+def grown(w: World, *evidence: Evidence, each: int = 30, budget: float = 0.02, seed: int = 0) -> FittedHead:
+    return expand(w.base, w.new(each, 1), w.new(15, 2), evidence, (), budget, seed)
+
+
+def accuracy(head: FittedHead, images: Labelled, offset: int = 0) -> float:
+    return float((head.logits(images.bottlenecks).argmax(axis=1) == images.labels + offset).mean())
+
+
+def steals(head: FittedHead, images: Labelled) -> float:
+    return float((head.logits(images.bottlenecks).argmax(axis=1) >= head.base_count).mean())
+
+
+def test_base_rows_stay_bit_identical() -> None:
+    w = world()
+    head = grown(w, w.replay(10, 3))
+    assert head.base_count == OLD
+    assert head.weights.shape == (SIZE, OLD + NEW)
+    assert head.weights[:, :OLD].tobytes() == w.base.weights.tobytes()
+    assert head.bias[:OLD].tobytes() == w.base.bias.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["replay", "unlabelled"])
+def test_new_categories_are_learned_and_old_ones_kept(kind: str) -> None:
+    w = world()
+    evidence = w.replay(30, 3) if kind == "replay" else w.unlabelled(30, 3)
+    head = grown(w, evidence)
+    assert accuracy(head, w.new(100, 4), OLD) > 0.95
+    assert accuracy(head, w.old(100, 5)) > 0.95
+
+
+def test_replay_and_the_same_images_without_labels_give_the_same_new_rows() -> None:
+    w = world()
+    labelled, unlabelled = grown(w, w.replay(20, 3)), grown(w, w.unlabelled(20, 3))
+    np.testing.assert_array_equal(labelled.weights, unlabelled.weights)
+
+
+def test_the_steal_budget_holds_on_images_nobody_has_seen() -> None:
+    """Crowded clusters, where new rows do steal: a tight budget must show."""
+    rates = {budget: [] for budget in (0.01, 0.2)}
+    for seed in range(3):
+        w = world(distance=0.55, seed=seed)
+        for budget, seen in rates.items():
+            seen.append(steals(grown(w, w.unlabelled(60, 3), budget=budget), w.old(200, 9)))
+    assert np.mean(rates[0.01]) < 0.02
+    assert np.mean(rates[0.2]) > 2 * np.mean(rates[0.01])
+
+
+def test_the_same_inputs_and_seed_give_the_same_head() -> None:
+    w = world()
+    first, second = grown(w, w.replay(5, 3)), grown(w, w.replay(5, 3))
+    assert first.weights.tobytes() == second.weights.tobytes()
+    assert (first.l2, first.offset, first.temperature) == (second.l2, second.offset, second.temperature)
+
+
+def test_the_offset_is_folded_into_the_new_biases_only() -> None:
+    w = world(distance=0.6)
+    tight, loose = grown(w, w.replay(40, 3), budget=0.005), grown(w, w.replay(40, 3), budget=0.5)
+    assert tight.offset < loose.offset
+    if tight.l2 == loose.l2:
+        np.testing.assert_allclose(
+            loose.bias[OLD:] - tight.bias[OLD:], loose.offset - tight.offset, atol=1e-4
+        )
+
+
+def test_one_new_category_is_enough() -> None:
+    w = world()
+    training = w.new(20, 1)
+    only = Labelled(bottlenecks=training.bottlenecks[:20], labels=training.labels[:20])
+    head = expand(w.base, only, nothing(), (w.replay(10, 3),), (), 0.02, 0)
+    assert head.weights.shape == (SIZE, OLD + 1)
+    assert steals(head, w.old(50, 5)) < 0.1
+    fresh = w.new(20, 8)
+    assert accuracy(head, Labelled(bottlenecks=fresh.bottlenecks[:20], labels=fresh.labels[:20]), OLD) > 0.9
+
+
+def test_a_category_with_a_single_image_gets_a_row_that_knows_it() -> None:
+    w = world()
+    training = w.new(20, 1)
+    keep = np.r_[0, 20:60]
+    few = Labelled(bottlenecks=training.bottlenecks[keep], labels=training.labels[keep])
+    head = expand(w.base, few, nothing(), (w.replay(10, 3),), (), 0.02, 0)
+    assert head.logits(few.bottlenecks[:1]).argmax() == OLD
+
+
+def test_without_validation_images_the_choices_fall_on_training_images_answered_fold_by_fold() -> None:
+    w = world()
+    head = expand(w.base, w.new(20, 1), nothing(), (w.replay(10, 3),), (), 0.02, 0)
+    assert head.chosen_on == 20 * NEW
+    assert accuracy(head, w.new(100, 4), OLD) > 0.9
+
+
+def test_without_any_evidence_nothing_is_claimed_about_steals_and_the_offset_is_not_raised() -> None:
+    w = world()
+    head = grown(w)
+    assert head.steal_rate_validation is None
+    assert head.evidence_kinds == ()
+    assert head.offset <= 0
+
+
+def test_procedural_images_never_raise_the_offset() -> None:
+    w = world(distance=0.6)
+    drawn = changed(w.unlabelled(40, 3), kind="procedural")
+    assert grown(w, drawn, budget=0.5).offset <= 0
+    assert grown(w, w.unlabelled(40, 3), budget=0.5).offset > 0
+
+
+def test_photographs_speak_for_the_boundary_where_there_are_any() -> None:
+    w = world()
+    drawn = Evidence(kind="procedural", bottlenecks=w.old(50, 6).bottlenecks)
+    head = grown(w, w.replay(10, 3), drawn)
+    assert head.steal_images == 10 * OLD
+    assert head.evidence_kinds == ("procedural", "replay")
+
+
+def test_calibration_evidence_is_counted_beside_the_folds() -> None:
+    w = world()
+    head = expand(w.base, w.new(20, 1), w.new(5, 2), (w.replay(10, 3),), (w.replay(4, 7),), 0.02, 0)
+    assert head.steal_images == 14 * OLD
+
+
+def test_calibration_evidence_is_not_fitted_on() -> None:
+    w = world()
+    one, other = (
+        expand(w.base, w.new(20, 1), nothing(), (w.replay(10, 3),), (w.replay(4, seed),), 0.02, 0)
+        for seed in (7, 8)
+    )
+    np.testing.assert_array_equal(one.weights, other.weights)
+
+
+def test_a_category_without_training_images_is_refused_by_its_index() -> None:
+    w = world()
+    training = w.new(5, 1)
+    part = Labelled(bottlenecks=training.bottlenecks[:10], labels=training.labels[:10])
+    with pytest.raises(ValueError, match=r"of 3 these have none: \[2\]"):
+        expand(w.base, part, w.new(2, 2), (), (), 0.01, 0)
+
+
+def test_replacing_makes_a_head_of_the_new_categories_alone() -> None:
+    w = world()
+    head = replace(w.new(30, 1), w.new(10, 2), 0)
+    assert (head.base_count, head.offset, head.steal_rate_validation) == (0, 0.0, None)
+    assert head.weights.shape == (SIZE, NEW)
+    assert accuracy(head, w.new(100, 4)) > 0.95
+
+
+def test_scaling_all_bottlenecks_and_the_base_alike_changes_no_answer() -> None:
+    """One L2 grid serves backbones whose bottlenecks are of different lengths."""
+    w = world()
+    plain = grown(w, w.replay(10, 3))
+    factor = 40.0
+    base = changed(w.base, weights=w.base.weights / np.float32(factor))
+
+    def times(images: Labelled) -> Labelled:
+        return Labelled(bottlenecks=images.bottlenecks * np.float32(factor), labels=images.labels)
+
+    replay = w.replay(10, 3)
+    larger = expand(
+        base,
+        times(w.new(30, 1)),
+        times(w.new(15, 2)),
+        (changed(replay, bottlenecks=replay.bottlenecks * np.float32(factor)),),
+        (),
+        0.02,
+        0,
+    )
+    images = w.new(50, 4)
+    assert larger.l2 == plain.l2
+    same = larger.logits(times(images).bottlenecks).argmax(axis=1) == plain.logits(images.bottlenecks).argmax(
+        axis=1
+    )
+    assert same.mean() > 0.98

@@ -1,0 +1,95 @@
+"""Promises of the softmax regression whose base rows are frozen."""
+
+import numpy as np
+import pytest
+from head_values import NEW, OLD, SIZE, world
+
+from expansion_trainer.head import softmax
+from expansion_trainer.head.fit import BaseHead, Labelled
+from expansion_trainer.head.material import Material, balanced_masses, material
+from expansion_trainer.head.softmax import Problem, Rows
+
+
+def problem(l2_images: int = 12) -> Problem:
+    w = world()
+    return material(w.base, w.new(l2_images, 1), w.new(0, 2), [w.replay(4, 3)], [], 0).problem()
+
+
+def full_loss(new: Rows, base: BaseHead, images: Labelled, masses: np.ndarray) -> float:
+    """Plain cross entropy over all logits, every base logit computed."""
+    logits = np.hstack([base.logits(images.bottlenecks), new.logits(images.bottlenecks)]).astype(np.float64)
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return float(-masses @ np.log(chances[np.arange(len(logits)), images.labels]))
+
+
+def test_the_gradient_is_the_slope_of_the_loss() -> None:
+    p = problem()
+    random = np.random.default_rng(5)
+    at, direction = random.normal(size=(2, (SIZE + 1) * NEW)) * 0.3
+    step = 1e-3
+    ahead, behind = (softmax.loss(at + sign * step * direction, p, 0.1)[0] for sign in (1, -1))
+    assert softmax.loss(at, p, 0.1)[1] @ direction == pytest.approx((ahead - behind) / (2 * step), rel=1e-3)
+
+
+def test_the_label_of_an_old_image_changes_the_loss_by_a_constant_only() -> None:
+    """So replay, unlabelled photographs and drawings are fitted by one formula."""
+    w = world()
+    old = w.old(3, 4)
+    rivals, _ = softmax.old_side(w.base, old.bottlenecks)
+    masses = np.full(len(old), 0.5)
+    p = Problem(
+        bottlenecks=old.bottlenecks,
+        rivals=rivals,
+        targets=np.full(len(old), softmax.OLD),
+        masses=masses,
+        categories=NEW,
+    )
+    random = np.random.default_rng(6)
+    differences = []
+    for _ in range(3):
+        flat = random.normal(size=(SIZE + 1, NEW)) * 0.2
+        rows = Rows(weights=flat[:-1].astype(np.float32), bias=flat[-1].astype(np.float32))
+        differences.append(full_loss(rows, w.base, old, masses) - softmax.loss(flat.ravel(), p, 0.0)[0])
+    assert differences == pytest.approx([differences[0]] * 3, rel=1e-4)
+
+
+def test_a_warm_start_only_saves_time() -> None:
+    p = problem()
+    stiff = softmax.fit(p, 1e-1)
+    np.testing.assert_allclose(softmax.fit(p, 1e-2, stiff).weights, softmax.fit(p, 1e-2).weights, atol=2e-3)
+
+
+def test_a_new_category_weighs_the_same_with_ten_images_and_with_ten_thousand() -> None:
+    targets = np.array([0] * 10_000 + [1] * 10 + [softmax.OLD] * 50)
+    masses = balanced_masses(targets, np.ones(len(targets), dtype=bool), 2)
+    assert masses[targets == 0].sum() == pytest.approx(masses[targets == 1].sum())
+
+
+def test_what_is_held_out_weighs_nothing() -> None:
+    w = world()
+    stuff: Material = material(w.base, w.new(10, 1), w.new(0, 2), [w.replay(5, 3)], [], 0)
+    masses = stuff.problem(without=2).masses
+    assert not masses[stuff.folds == 2].any()
+    assert masses.sum() == pytest.approx(stuff.problem().masses.sum())
+
+
+def test_base_logits_in_chunks_equal_base_logits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = world()
+    images = w.old(5, 7).bottlenecks
+    whole = softmax.old_side(w.base, images)
+    monkeypatch.setattr(softmax, "CHUNK", 7)
+    for part, all_at_once in zip(softmax.old_side(w.base, images), whole, strict=True):
+        np.testing.assert_allclose(part, all_at_once, rtol=1e-5)
+
+
+def test_without_a_base_there_is_no_rival() -> None:
+    rivals, best = softmax.old_side(None, np.zeros((2, SIZE), np.float32))
+    assert np.isneginf(rivals).all()
+    assert np.isneginf(best).all()
+
+
+def test_the_base_of_these_tests_knows_its_categories() -> None:
+    w = world()
+    old = w.old(20, 8)
+    assert (w.base.logits(old.bottlenecks).argmax(axis=1) == old.labels).mean() > 0.95
+    assert len(w.base.bias) == OLD
