@@ -144,6 +144,14 @@ def test_a_category_the_base_knows_under_another_name_is_pointed_out():
     )
 
 
+def test_one_answer_of_the_base_to_several_new_categories_is_a_single_note():
+    logits = np.zeros((10, 2), np.float32)
+    logits[:, 1] = 1.0
+    (finding,) = preflight.known_to_base(logits, np.arange(10) % 2, ("one", "two"), BASE)
+    assert (finding.severity, finding.reason) == ("note", "NearestInBase")
+    assert finding.message.startswith("To most images of 'one', 'two' the base answers 'daisy (n11939491)'")
+
+
 def test_scattered_answers_of_the_base_are_no_finding():
     base = tuple(Category(index=n, name=f"c{n}", group="base") for n in range(5))
     logits = np.eye(5, dtype=np.float32)[np.arange(10) % 5]

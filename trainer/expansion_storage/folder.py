@@ -10,6 +10,9 @@ from pathlib import Path
 from expansion_storage.errors import ObjectMissing, StorageRefused
 from expansion_storage.prefix import Entry
 
+_READABLE = 0o644
+"""A temporary file is its writer's alone; an object is for whoever may read the folder."""
+
 
 class FolderPrefix:
     """Hidden files whose name ends in `.partial` are writes under way and are never listed."""
@@ -57,6 +60,7 @@ class FolderPrefix:
             dir=target.parent, prefix=".", suffix=".partial", delete=False
         ) as partial:
             partial.write(content)
+        Path(partial.name).chmod(_READABLE)
         Path(partial.name).replace(target)
 
     def upload(self, key: str, source: Path) -> None:

@@ -1,6 +1,6 @@
 """Says what is wrong with the images before a head is fitted: findings for the report, errors that end the run."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -71,29 +71,51 @@ def known_to_base(
     categories: Sequence[str],
     base: Sequence[Category],
 ) -> tuple[Finding, ...]:
-    """New categories the base may know under another name. `base_logits`: (n, C0) of training images, `labels`: (n,)."""
+    """New categories the base may know under another name. `base_logits`: (n, C0) of training images, `labels`: (n,).
+
+    A base category that answers several new ones knows none of them: it is only the nearest thing the base has.
+    """
     answers = base_logits.argmax(axis=1)
-    findings = (
-        _answered_alike(name, answers[labels == index], base) for index, name in enumerate(categories)
+    claimed: dict[int, list[tuple[str, float]]] = defaultdict(list)
+    for index, name in enumerate(categories):
+        if usual := _usual(answers[labels == index]):
+            claimed[usual[0]].append((name, usual[1]))
+    return tuple(
+        _known(*new[0], base[answer]) if len(new) == 1 else _nearest([name for name, _ in new], base[answer])
+        for answer, new in claimed.items()
     )
-    return tuple(finding for finding in findings if finding is not None)
 
 
-def _answered_alike(name: str, answers: NDArray[np.intp], base: Sequence[Category]) -> Finding | None:
+def _usual(answers: NDArray[np.intp]) -> tuple[int, float] | None:
+    """The answer to half of the images or more, and to which share; None if there is none, or too few images to say."""
     if len(answers) < SUSPICIOUS_IMAGES:
         return None
     answer, count = Counter(answers.tolist()).most_common(1)[0]
     share = count / len(answers)
-    if share < SUSPICIOUS_SHARE:
-        return None
-    known = f"{base[answer].name} ({base[answer].uid})" if base[answer].uid else base[answer].name
+    return (answer, share) if share >= SUSPICIOUS_SHARE else None
+
+
+def _known(name: str, share: float, known: Category) -> Finding:
     return Finding(
         severity="warning",
         reason="KnownToBase",
         category=name,
-        message=f"The base answers {known!r} to {share:.0%} of the training images of {name!r}. If both are the same thing, leave"
-        f" the folder out; if not, expect some {base[answer].name!r} to be answered with {name!r}.",
+        message=f"The base answers {_named(known)} to {share:.0%} of the training images of {name!r}. If both are the same thing,"
+        f" leave the folder out; if not, expect some {known.name!r} to be answered with {name!r}.",
     )
+
+
+def _nearest(names: list[str], nearest: Category) -> Finding:
+    return Finding(
+        severity="note",
+        reason="NearestInBase",
+        message=f"To most images of {listed(names)} the base answers {_named(nearest)}: the nearest it has. Some {nearest.name!r} may be"
+        " answered with one of them.",
+    )
+
+
+def _named(category: Category) -> str:
+    return repr(f"{category.name} ({category.uid})" if category.uid else category.name)
 
 
 def _undecodable(images: Sequence[SourceImage], why: Mapping[int, str]) -> Iterator[Finding]:
