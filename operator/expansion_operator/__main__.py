@@ -4,10 +4,12 @@ import asyncio
 import logging
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from prometheus_client import start_http_server
@@ -30,6 +32,7 @@ logger = logging.getLogger("expansion_operator")
 
 async def run(given: Options) -> None:
     """Until SIGTERM. What a killed worker leaves half done, the next operator finds and finishes."""
+    stop = _stop_on_signals()
     cluster = Cluster(connect(connections=given.workers * 2), given.namespaces)
     metrics, watchers = OperatorMetrics(), handlers.Watchers(given.namespaces)
     reconciler = _reconciler(cluster, metrics, given)
@@ -47,7 +50,7 @@ async def run(given: Options) -> None:
         return [(body["metadata"]["namespace"], body["metadata"]["name"]) for body in bodies]
 
     tasks = [asyncio.create_task(watchers.look(), name="watcher probe")]
-    await _once_it_works(keys)
+    await _once_it_works(keys, stop)
     watchers.expect()
     tasks += [
         asyncio.create_task(queue.run(), name="queue"),
@@ -55,7 +58,7 @@ async def run(given: Options) -> None:
     ]
     await asyncio.sleep(0)
     logger.info("watching %s", ", ".join(given.namespaces) or "all namespaces")
-    await handlers.watch(queue, reconciler.neighbours, given.namespaces)
+    await handlers.watch(queue, reconciler.neighbours, given.namespaces, stop)
     logger.info("ending; what is under way may take %.0f s", EXIT_SECONDS)
     for task in tasks:
         task.cancel()
@@ -84,9 +87,17 @@ def _queue(
     return WorkQueue(work, given.workers, failed=lambda _: metrics.failed(), took=metrics.took)
 
 
-async def _once_it_works(keys: Callable[[], Awaitable[list[Key]]]) -> None:
+def _stop_on_signals() -> asyncio.Event:
+    """Before anything else: kopf listens for signals only once it runs."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _once_it_works(keys: Callable[[], Awaitable[list[Key]]], stop: asyncio.Event) -> None:
     """Waits for an API server that knows our kind and lets us list it, and says what it waits for."""
-    while True:
+    while not stop.is_set():
         try:
             await keys()
         except (ApiError, Refused) as error:
@@ -98,7 +109,8 @@ async def _once_it_works(keys: Callable[[], Awaitable[list[Key]]]) -> None:
                 remedy,
                 RETRY_SECONDS,
             )
-            await asyncio.sleep(RETRY_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
         else:
             return
 

@@ -74,14 +74,17 @@ def registry(queue: WorkQueue, neighbours: Neighbours) -> kopf.OperatorRegistry:
     return made
 
 
-async def watch(queue: WorkQueue, neighbours: Neighbours, namespaces: tuple[str, ...]) -> None:
-    """Until SIGTERM or SIGINT; raises if kopf gives up."""
+async def watch(
+    queue: WorkQueue, neighbours: Neighbours, namespaces: tuple[str, ...], stop: asyncio.Event
+) -> None:
+    """Until `stop`, SIGTERM or SIGINT; raises if kopf gives up."""
     await kopf.operator(
         registry=registry(queue, neighbours),
         settings=settings(),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
+        stop_flag=stop,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import urllib.error
 import urllib.request
 from base64 import b64encode
 from dataclasses import dataclass
@@ -52,27 +53,34 @@ def _is_served(api: Api) -> bool:
         return False
 
 
+def instant_trainer() -> Program:
+    return Program(entrypoint=(sys.executable, str(_HERE / "instant_trainer.py")), environment=_python_path())
+
+
 def add_images(node: RunningNode) -> None:
-    path = {"PYTHONPATH": processes.python_environment()["PYTHONPATH"]}
-    trainer = (sys.executable, str(_HERE / "instant_trainer.py"))
+    path = _python_path()
     servers = (sys.executable, str(_HERE / "instant_servers.py"))
-    node.add_image(TRAINER, Program(entrypoint=trainer, environment=path))
+    node.add_image(TRAINER, instant_trainer())
     node.add_image(AGENT, Program(entrypoint=(*servers, "agent"), environment=path))
     programs = {"/usr/bin/tensorflow_model_server": (*servers, "model-server")}
     node.add_image(MODEL_SERVER, Program(environment=path, programs=programs))
 
 
+def _python_path() -> dict[str, str]:
+    return {"PYTHONPATH": processes.python_environment()["PYTHONPATH"]}
+
+
 class Operator:
     """The operator as a process; it may be killed and started again. No namespace: all of them."""
 
-    def __init__(self, kubeconfig: Path, log: Path, *namespaces: str) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, *namespaces: str, trainer: str = TRAINER) -> None:
         self._environment = {**processes.python_environment(), "KUBECONFIG": str(kubeconfig)}
         self.log = log
         self.metrics, self.health = processes.free_port(), processes.free_port()
         where = [word for name in namespaces for word in ("--namespace", name)] or ["--all-namespaces"]
         self._program = [
             *(sys.executable, "-m", "expansion_operator"),
-            *("--trainer-image", TRAINER, "--model-sync-image", AGENT),
+            *("--trainer-image", trainer, "--model-sync-image", AGENT),
             *("--metrics-address", f"127.0.0.1:{self.metrics}"),
             *("--health-address", f"127.0.0.1:{self.health}"),
             *where,
@@ -100,6 +108,14 @@ class Operator:
     def scrape(self) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
+
+    def healthy(self, question: str) -> bool:
+        """`healthz` or `readyz`."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health}/{question}", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.URLError:
+            return False
 
 
 @dataclass(frozen=True)
