@@ -44,10 +44,11 @@ async def run(given: Options) -> None:
     health.serve(*given.health_address, alive=watchers.problem, ready=watchers.not_ready)
 
     async def keys() -> list[Key]:
-        """Also teaches us who uses which output: known before the first Job is created."""
+        """Of all that is and all that was. Also teaches us who uses which output, before the first Job is created."""
         bodies = await asyncio.to_thread(cluster.expansions)
-        reconciler.neighbours.replace(bodies)
-        return [(body["metadata"]["namespace"], body["metadata"]["name"]) for body in bodies]
+        gone = reconciler.neighbours.replace(bodies)
+        there = (f"{body['metadata']['namespace']}/{body['metadata']['name']}" for body in bodies)
+        return [_key(text) for text in (*there, *gone)]
 
     tasks = [asyncio.create_task(watchers.look(), name="watcher probe")]
     await _once_it_works(keys, stop)
@@ -63,6 +64,11 @@ async def run(given: Options) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait_for(asyncio.to_thread(pool.shutdown, cancel_futures=True), EXIT_SECONDS)
+
+
+def _key(text: str) -> Key:
+    namespace, _, name = text.partition("/")
+    return namespace, name
 
 
 def _reconciler(cluster: Cluster, metrics: OperatorMetrics, given: Options) -> Reconciler:

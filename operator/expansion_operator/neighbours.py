@@ -50,8 +50,11 @@ class Neighbours:
     def forget(self, key: str) -> None:
         self._claims.pop(key, None)
 
-    def replace(self, bodies: Iterable[dict[str, Any]]) -> None:
+    def replace(self, bodies: Iterable[dict[str, Any]]) -> frozenset[str]:
+        """The keys of what is not there any more: a delete that nobody told us of."""
+        known = frozenset(self._claims)
         self._claims = {one.key: one for one in map(claim, bodies)}
+        return known - self._claims.keys()
 
     def older(self, mine: Claim) -> Iterator[Claim]:
         """Who has this prefix, or one inside or around it, and had it first; the oldest first."""

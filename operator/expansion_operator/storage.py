@@ -4,7 +4,6 @@ What the store answers leaves as `StorageTrouble`: one word, a sentence for the 
 """
 
 import base64
-import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from expansion_contract.resource import ClassifierExpansion
 from expansion_contract.run import TrainingRun
 from expansion_contract.version import ServingDocument
 from expansion_operator.observed import ReportSeen, Trouble, VersionSeen
+from expansion_operator.policies import poll_seconds
 from expansion_storage import Credentials, Entry, ObjectMissing, StorageError, StorageRefused, open_prefix
 from expansion_storage.prefix import Prefix
 from expansion_storage.publication import prune, publish, published
@@ -30,7 +30,6 @@ SecretData = dict[str, str]
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 CA_KEY = "ca.crt"
 _JSON = "application/json"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class StorageTrouble(Exception):
@@ -42,11 +41,6 @@ class StorageTrouble(Exception):
 def trouble(error: StorageError) -> Trouble:
     """A refusal needs a person; everything else may pass."""
     return Trouble(reason=error.reason, message=str(error), permanent=isinstance(error, StorageRefused))
-
-
-def seconds(duration: str) -> int:
-    """1h30m is 5400."""
-    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", duration))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +229,7 @@ class Listings:
         """`now`, `newer_than`: monotonic seconds. A listing from before `newer_than` is not good enough."""
         inputs = _inputs(expansion)
         kept = self._kept.get(expansion.key)
-        oldest = max(newer_than, now - seconds(expansion.spec.retrain.poll_interval))
+        oldest = max(newer_than, now - poll_seconds(expansion))
         if kept is None or kept.inputs != inputs or kept.at < oldest:
             kept = _Kept(inputs=inputs, at=now, listing=storage.listing())
             self._kept[expansion.key] = kept

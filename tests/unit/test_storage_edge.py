@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 from contract_values import expansion, report
-from hypothesis import given
-from hypothesis import strategies as st
 
 from expansion_contract import layout, run
 from expansion_contract.resource import ClassifierExpansion
 from expansion_contract.run import Owner
 from expansion_contract.version import ServingDocument
-from expansion_operator.storage import Access, Listings, Storage, StorageTrouble, access, seconds
+from expansion_operator.storage import Access, Listings, Storage, StorageTrouble, access
 from expansion_storage import StorageRefused
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -160,11 +158,6 @@ def test_a_listing_from_before_the_trainers_word_is_not_used(bucket: Path) -> No
     listings, resource = Listings(), in_folder(bucket)
     first = listings.get(Storage(resource, Access()), resource, 100, NEVER)
     assert listings.get(Storage(resource, Access()), resource, 101, 101) is not first
-
-
-@given(st.integers(0, 9), st.integers(0, 99), st.integers(0, 99))
-def test_durations_add_up(days: int, hours: int, minutes: int) -> None:
-    assert seconds(f"{days}d{hours}h{minutes}m") == ((days * 24 + hours) * 60 + minutes) * 60
 
 
 # Runs and versions

@@ -1,0 +1,88 @@
+"""What is asked of kopf, and how its dead watchers are found."""
+
+import asyncio
+import itertools
+import time
+
+import pytest
+
+from expansion_operator.handlers import EndlessBackoffs, Watchers, registry, settings
+from expansion_operator.neighbours import Neighbours
+from expansion_operator.work_queue import Key, WorkQueue
+
+NAMES = (
+    "watcher for classifierexpansions.v1alpha1.classifierexpansion.dev@None",
+    "watcher for jobs.v1.batch@None",
+    "watcher for deployments.v1.apps@None",
+)
+
+
+async def nothing(_: Key) -> None:
+    return None
+
+
+def test_kopf_never_gives_a_watcher_up() -> None:
+    backoffs = EndlessBackoffs()
+    assert len(list(itertools.islice(backoffs, 10_000))) == 10_000
+    assert next(iter(backoffs)) == 1, "and begins anew for the next failure"
+    assert settings().networking.error_backoffs.__class__ is EndlessBackoffs
+
+
+def test_no_handler_writes_to_a_users_object() -> None:
+    made = registry(WorkQueue(nothing), Neighbours())
+    assert made._watching.get_all_handlers()
+    for kind in (made._changing, made._spawning, made._indexing, made._webhooks):
+        assert not list(kind.get_all_handlers())
+    assert settings().posting.enabled is False
+
+
+def test_only_our_jobs_and_deployments_are_watched() -> None:
+    selectors = settings().watching.label_selectors
+    assert set(selectors.values()) == {"app.kubernetes.io/managed-by=classifier-expansion"}
+    assert len(selectors) == 2
+
+
+async def looked_at(watchers: Watchers, names: tuple[str, ...]) -> None:
+    tasks = [asyncio.create_task(asyncio.sleep(60), name=name) for name in names]
+    looking = asyncio.create_task(watchers.look(every=0.01))
+    await asyncio.sleep(0.05)
+    for task in (*tasks, looking):
+        task.cancel()
+
+
+def test_a_watcher_that_is_gone_is_named_after_a_moment() -> None:
+    watchers = Watchers((), grace_seconds=0.02)
+    watchers.expect()
+    asyncio.run(looked_at(watchers, NAMES[:2]))
+    assert watchers.up() == {"classifierexpansions": True, "jobs": True, "deployments": False}
+    assert watchers.problem() == "nobody watches deployments"
+    assert watchers.not_ready() == "not watching deployments yet"
+
+
+def test_all_is_well_with_all_watchers() -> None:
+    watchers = Watchers((), grace_seconds=5)
+    watchers.expect()
+    asyncio.run(looked_at(watchers, NAMES))
+    assert (watchers.problem(), watchers.not_ready()) == (None, None)
+
+
+def test_every_namespace_needs_its_watchers() -> None:
+    watchers = Watchers(("a", "b"), grace_seconds=5)
+    asyncio.run(looked_at(watchers, tuple(name.replace("None", "a") for name in NAMES)))
+    assert not any(watchers.up().values())
+
+
+def test_a_stuck_event_loop_is_a_problem() -> None:
+    watchers = Watchers((), grace_seconds=0.01)
+    time.sleep(0.05)
+    assert "the event loop has not moved" in (watchers.problem() or "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_watcher_is_called_as_kopf_calls_it(name: str) -> None:
+    """kopf names its tasks by `{resource}@{namespace}`; another version might not."""
+    from kopf._cogs.structs.references import Resource
+
+    kind, _, _ = name.removeprefix("watcher for ").partition("@")
+    plural, version, group = kind.split(".", 2)
+    assert str(Resource(group=group, version=version, plural=plural)) == kind
