@@ -1,0 +1,106 @@
+"""Promises of the boundary between old and new, and of the temperature."""
+
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expansion_trainer.head import calibration
+from expansion_trainer.head.calibration import Answered, Gaps, allowed, ceiling, offset, thrifty
+
+
+def gaps(new: object, bystanders: object, photographs: bool = True) -> Gaps:
+    return Gaps(
+        new=np.asarray(new, np.float64),
+        bystanders=np.asarray(bystanders, np.float64),
+        photographs=photographs,
+    )
+
+
+SOLID = np.linspace(5, 9, 500)
+"""Gaps of new images far on the right side."""
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "expected"),
+    [
+        pytest.param(199, 0.005, 0, id="just enough images to allow none"),
+        pytest.param(198, 0.005, -1, id="one too few"),
+        pytest.param(1000, 0.005, 4, id="one less than the plain quantile"),
+        pytest.param(0, 0.005, -1, id="nothing seen"),
+    ],
+)
+def test_how_many_may_go_wrong_is_chosen_for_the_next_image(n: int, rate: float, expected: int) -> None:
+    assert allowed(n, rate) == expected
+
+
+def test_the_next_image_is_stolen_no_more_often_than_the_budget_says() -> None:
+    random = np.random.default_rng(0)
+    stolen = [random.normal() + ceiling(gaps(SOLID, random.normal(size=120)), 0.05) > 0 for _ in range(4000)]
+    assert np.mean(stolen) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
+    assert np.mean(stolen) > 0.03, "and the budget is used"
+
+
+@given(
+    bystanders=st.lists(st.floats(-20, 20), min_size=1, max_size=60),
+    budget=st.floats(0.001, 0.5),
+    photographs=st.booleans(),
+)
+def test_the_steals_that_were_seen_never_exceed_the_budget(
+    bystanders: list[float], budget: float, photographs: bool
+) -> None:
+    g = gaps(SOLID, bystanders, photographs)
+    assert g.steals(offset(g, budget)) <= budget * len(bystanders)
+
+
+def test_only_enough_photographs_raise_the_offset() -> None:
+    safe = np.full(400, -6.0)
+    assert ceiling(gaps(SOLID, safe), 0.01) == 6.0
+    assert ceiling(gaps(SOLID, safe, photographs=False), 0.01) == 0.0
+    assert ceiling(gaps(SOLID, safe[:50]), 0.01) == 0.0
+    assert ceiling(gaps(SOLID, []), 0.01) == 0.0
+
+
+def test_procedural_images_may_lower_it() -> None:
+    assert ceiling(gaps(SOLID, np.full(400, 2.0), photographs=False), 0.01) == -2.0
+
+
+def test_an_offset_is_lowered_while_that_costs_new_images_next_to_nothing() -> None:
+    g = gaps(SOLID, np.full(400, -1.0))
+    chosen = offset(g, 0.01)
+    assert chosen < ceiling(g, 0.01)
+    assert np.mean(g.new + chosen <= 0) <= calibration.COST
+
+
+def test_it_is_not_lowered_beyond_what_makes_old_images_safe() -> None:
+    g = gaps(np.linspace(50, 90, 500), np.full(400, -1.0))
+    assert offset(g, 0.01) == 1.0 - calibration.MARGIN
+
+
+def test_few_new_images_cannot_say_what_lowering_costs() -> None:
+    assert thrifty(gaps(SOLID[:50], [])) == inf
+
+
+def scaled(temperature: float, n: int = 4000) -> Answered:
+    """Logits that are right after division by `temperature`."""
+    random = np.random.default_rng(1)
+    honest = random.normal(size=(n, 5)) * 2
+    labels = (honest + random.gumbel(size=honest.shape)).argmax(axis=1)
+    return Answered(logits=(honest * temperature).astype(np.float32), labels=labels)
+
+
+@pytest.mark.parametrize("truth", [0.5, 1.0, 3.0])
+def test_temperature_is_recovered(truth: float) -> None:
+    assert calibration.temperature([scaled(truth)]) == pytest.approx(truth, rel=0.06)
+
+
+def test_a_large_group_does_not_outvote_a_small_one() -> None:
+    even = calibration.temperature([scaled(2.0, 2000), scaled(0.5, 2000)])
+    assert calibration.temperature([scaled(2.0, 8000), scaled(0.5, 1000)]) == pytest.approx(even, rel=0.15)
+
+
+def test_few_images_hardly_move_the_temperature() -> None:
+    assert abs(np.log(calibration.temperature([scaled(4.0, 3)]))) < abs(np.log(2.0))
+    assert calibration.temperature([]) == 1.0
