@@ -26,7 +26,16 @@ from expansion_contract.report import (
 )
 from expansion_contract.resource import Categories, Mode, Pretrained, Split, Training
 from expansion_contract.run import Owner, TrainingRun
-from expansion_trainer.report.page import THUMBNAILS, page, percent, seconds, summary, thumbnail, worst_first
+from expansion_trainer.report.page import (
+    FINDINGS,
+    THUMBNAILS,
+    page,
+    percent,
+    seconds,
+    summary,
+    thumbnail,
+    worst_first,
+)
 
 RUN = TrainingRun(
     run_id="0123456789abcdef",
@@ -148,6 +157,22 @@ def test_base_accuracy_stands_before_and_after() -> None:
 def test_errors_come_before_warnings_before_notes() -> None:
     text = text_of(page(REPORT, RUN, {}))
     assert text.index("CategoryUnreadable") < text.index("UndecodableImages") < text.index("FewImages")
+
+
+def test_many_findings_unfold_and_none_is_lost() -> None:
+    many = [Finding(severity="note", reason="X", message=f"number {i}.") for i in range(FINDINGS + 3)]
+    html = page(REPORT.model_copy(update={"findings": many}), RUN, {})
+    assert "<summary>3 more</summary>" in html
+    assert all(finding.message in html for finding in many)
+    assert "Worth knowing" in html
+
+
+def test_without_base_images_no_figure_pretends_to_cover_the_base() -> None:
+    assert "All test images" not in text_of(page(REPORT, RUN, {}))
+    metrics = METRICS.model_copy(
+        update={"base_before": Proportion.of(79, 100), "base_after": Proportion.of(79, 100)}
+    )
+    assert "All test images" in text_of(page(REPORT.model_copy(update={"metrics": metrics}), RUN, {}))
 
 
 def test_the_weakest_category_comes_first_and_the_unmeasured_last() -> None:

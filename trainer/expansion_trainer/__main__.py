@@ -124,7 +124,8 @@ def _scratch(variables: Mapping[str, str]) -> str | None:
 
 def _leave_last_words(message: str, variables: Mapping[str, str]) -> None:
     if path := variables.get(environment.TERMINATION_LOG):
-        Path(path).write_bytes(message.encode()[:LAST_WORDS])
+        kept = message.encode()[:LAST_WORDS].decode(errors="ignore")
+        Path(path).write_text(kept, encoding="utf-8")
 
 
 if __name__ == "__main__":

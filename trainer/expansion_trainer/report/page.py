@@ -28,6 +28,8 @@ _LARGEST_THUMBNAIL = 24_000  # bytes; the page stays below a megabyte
 ROWS = 200
 """Categories in the table, the worst first."""
 PAIRS = 20
+FINDINGS = 8
+"""Shown at once; the rest unfolds."""
 _SEVERITIES = ("error", "warning", "note")
 
 _EVIDENCE = {
@@ -72,6 +74,7 @@ def page(report: RunReport, run: TrainingRun, thumbnails: Mapping[str, str]) -> 
         title=_title(report, run),
         figures=figures(report.metrics) if report.metrics else (),
         findings=sorted(report.findings, key=_severity),
+        shown_findings=FINDINGS,
         categories=worst_first(report.metrics.categories)[:ROWS] if report.metrics else (),
         pairs=_pairs(report.confusions),
         most_confused=max((pair.count for pair in report.confusions), default=1),
@@ -111,7 +114,7 @@ def figures(metrics: Metrics) -> tuple[Figure, ...]:
             _measured("New categories", metrics.new, "correct among all categories", is_main=True),
             _base(metrics),
             _drop(metrics),
-            _measured("All test images", metrics.overall, "correct, base and new"),
+            _overall(metrics),
             _measured("New among themselves", metrics.new_closed, "the most that the new ones can reach"),
             _measured("New in the best five", metrics.new_top5, "the category is among five answers"),
             _calibration(metrics),
@@ -126,6 +129,13 @@ def _measured(label: str, value: Proportion, meaning: str, is_main: bool = False
     return Figure(
         label=label, value=percent(value.value), detail=f"{meaning}; {interval(value)}", is_main=is_main
     )
+
+
+def _overall(metrics: Metrics) -> Figure | None:
+    """Without test images of base categories it is the figure of the new ones again."""
+    if metrics.base_after is None:
+        return None
+    return _measured("All test images", metrics.overall, "correct, base and new")
 
 
 def interval(value: Proportion) -> str:
