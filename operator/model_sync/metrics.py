@@ -15,7 +15,9 @@ class Numbers:
     live_version: int | None = None
     desired_version: int | None = None
     download_seconds: float | None = None  # of the last download that succeeded
-    load_seconds: float | None = None  # from the config to AVAILABLE, of the last version that went live
+    load_seconds: float | None = (
+        None  # from the config to live, of the last version: both loads, where it was checked aside
+    )
     golden_mismatches: int = 0
     errors: int = 0
 
@@ -24,7 +26,11 @@ class Numbers:
             ("live_version", "The version that is loaded, verified and checked.", self.live_version),
             ("desired_version", "The version that serving.json names.", self.desired_version),
             ("download_seconds", "How long the last download took.", self.download_seconds),
-            ("load_seconds", "How long the model server took to load the last version.", self.load_seconds),
+            (
+                "load_seconds",
+                "How long the model server took to load the last version, checks included.",
+                self.load_seconds,
+            ),
         )
         for name, meaning, value in gauges:
             gauge = GaugeMetricFamily(f"model_sync_{name}", meaning)

@@ -24,8 +24,19 @@ class VersionState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """`versions` are loaded under the model's own name: who names no version is answered by the highest that is available.
+
+    `aside` is loaded under a second name, where only the agent asks.
+    """
+
+    versions: tuple[int, ...] = ()
+    aside: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerSeen:
-    """`answers` False: nobody listens. TensorFlow Serving listens only once its first models are available."""
+    """One name's versions. `answers` False: nobody listens. TensorFlow Serving listens only once its first models are available."""
 
     answers: bool
     versions: Mapping[int, VersionState] = field(default_factory=dict)
@@ -33,6 +44,11 @@ class ServerSeen:
     def is_available(self, version: int | None) -> bool:
         found = None if version is None else self.versions.get(version)
         return found is not None and found.state == "AVAILABLE"
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Versions that have memory, or are about to."""
+        return frozenset(version for version, found in self.versions.items() if found.state != "END")
 
 
 class ModelServerError(Exception):
@@ -87,20 +103,29 @@ class ModelServer:
             connection.close()
 
 
-def config_text(model_name: str, base_path: Path, versions: Sequence[int]) -> str:
+def second_name(model_name: str) -> str:
+    """Under which a version is asked its golden images while another one answers under the model's own name."""
+    return f"{model_name}-check"
+
+
+def config_text(model_name: str, base_path: Path, config: ServerConfig) -> str:
     """The text form of ModelServerConfig. No versions: a server with nothing to serve, which starts all the same."""
-    if not versions:
-        return "model_config_list {}\n"
+    named = {model_name: config.versions}
+    if config.aside is not None:
+        named[second_name(model_name)] = (config.aside,)
+    models = [_model(name, base_path, versions) for name, versions in named.items() if versions]
+    return f"model_config_list {{\n{''.join(models)}}}\n"
+
+
+def _model(name: str, base_path: Path, versions: Sequence[int]) -> str:
     named = " ".join(f"versions: {version}" for version in sorted(versions))
     return (
-        "model_config_list {\n"
         "  config {\n"
-        f"    name: {json.dumps(model_name)}\n"
+        f"    name: {json.dumps(name)}\n"
         f"    base_path: {json.dumps(str(base_path))}\n"
         '    model_platform: "tensorflow"\n'
         f"    model_version_policy {{ specific {{ {named} }} }}\n"
         "  }\n"
-        "}\n"
     )
 
 

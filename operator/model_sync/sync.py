@@ -26,11 +26,12 @@ from model_sync.model_server import (
     ModelServerError,
     ServerSeen,
     config_text,
+    second_name,
     write_config,
     write_monitoring,
 )
 from model_sync.settings import Settings
-from model_sync.step import Decision, Memory, Patience, Seen, State
+from model_sync.step import Check, Decision, Memory, Patience, Seen, State
 
 _log = logging.getLogger("model_sync")
 _STATE_FILE = ".model-sync.json"
@@ -78,6 +79,7 @@ class Agent:
         self._settings, self._output, self._clock = settings, output, clock
         self._disk = Disk(settings.models, settings.model_name)
         self._server = ModelServer(settings.model_server, settings.model_name)
+        self._aside = ModelServer(settings.model_server, second_name(settings.model_name))
         self._patience = Patience(load_seconds=settings.load_seconds, first_pause=2 * settings.poll_seconds)
         self._memory = self._recalled()
         self._desired: ServingDocument | None = None
@@ -89,7 +91,7 @@ class Agent:
         self._download_of: ServingDocument | None = None
         self._superseded = Event()
         self._progress: tuple[State, str] = ("Downloading", "")
-        self._last_seen, self._last_answer = ServerSeen(answers=False), clock()
+        self._last_seen, self._last_answer = (ServerSeen(answers=False), ServerSeen(answers=False)), clock()
         self.started = False
         self.status = AgentStatus(model_name=settings.model_name)
         self.numbers = Numbers()
@@ -100,12 +102,14 @@ class Agent:
         now = self._clock()
         self._collect_reading(now)
         self._collect_download(now)
+        server, aside = self._looked(now)
         seen = Seen(
             now=now,
             storage_answered=self._storage_answered,
             desired=self._desired,
             disk=self._disk.versions(),
-            server=self._looked(now),
+            server=server,
+            aside=aside,
         )
         before = self._memory
         decision = step.decide(seen, self._memory, self._patience)
@@ -145,13 +149,14 @@ class Agent:
         self.numbers.errors += 1
         _log.error(message)
 
-    def _looked(self, now: float) -> ServerSeen:
+    def _looked(self, now: float) -> tuple[ServerSeen, ServerSeen]:
+        """Under the model's own name and under the second one."""
         try:
-            self._last_seen, self._last_answer = self._server.look(), now
+            self._last_seen, self._last_answer = (self._server.look(), self._aside.look()), now
         except (ModelServerBusy, ModelServerError) as error:
             _log.warning(str(error))
             if now - self._last_answer > _BUSY_SECONDS:
-                self._last_seen = ServerSeen(answers=False)
+                self._last_seen = (ServerSeen(answers=False), ServerSeen(answers=False))
         return self._last_seen
 
     def _perform(self, decision: Decision, seen: Seen) -> None:
@@ -160,18 +165,19 @@ class Agent:
             text = config_text(self._settings.model_name, self._disk.folder, decision.config)
             write_config(self._settings.models / MODEL_CONFIG_FILE, text)
             nothing_wanted = seen.storage_answered and seen.desired is None
-            self.started = self.started or bool(decision.config) or nothing_wanted
+            self.started = self.started or bool(decision.config.versions) or nothing_wanted
         if decision.check is not None:
             self._check(decision.check, seen)
         self._download(decision.download, seen)
-        for version in seen.disk.keys() - decision.keep - set(decision.config or ()):
+        for version in seen.disk.keys() - decision.keep:
             _log.info("Removing version %s from the disk.", version)
             self._disk.remove(version)
 
-    def _check(self, version: int, seen: Seen) -> None:
+    def _check(self, check: Check, seen: Seen) -> None:
+        version, server = check.version, self._aside if check.aside else self._server
         try:
             golden = self._golden(version)
-            answers = [self._server.answer(version, image.image) for image in golden.images]
+            answers = [server.answer(version, image.image) for image in golden.images]
         except ModelServerBusy as error:
             _log.warning(str(error))
             return
@@ -182,6 +188,16 @@ class Agent:
         if difference := mismatch(golden, answers):
             self.numbers.golden_mismatches += 1
             self._failed(version, seen, _mismatched(version, difference), self._patience.mismatch_pause)
+            return
+        self._agreed(check, seen)
+
+    def _agreed(self, check: Check, seen: Seen) -> None:
+        version = check.version
+        if check.aside:
+            self._memory = step.passed(self._memory, version)
+            _log.info(
+                "Version %s answers as when it was trained; it may answer under the model's name.", version
+            )
             return
         if self._memory.loading == version:
             self.numbers.load_seconds = seen.now - self._memory.loading_since

@@ -101,10 +101,10 @@ def predict(host: str, *images: bytes, where: str = "") -> tuple[int, Any]:
     return rest(host, f"/v1/models/{NAME}{where}:predict", {"instances": instances})
 
 
-def state(host: str, version: int) -> str:
+def state(host: str, version: int, name: str = NAME) -> str:
     """Of one version in the model server; "" if nobody listens or knows it."""
     try:
-        status, answer = rest(host, f"/v1/models/{NAME}/versions/{version}")
+        status, answer = rest(host, f"/v1/models/{name}/versions/{version}")
     except OSError:
         return ""
     return str(answer["model_version_status"][0]["state"]) if status == 200 else ""

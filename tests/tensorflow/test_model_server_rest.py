@@ -5,6 +5,7 @@ Paths are below tensorflow_serving/ in github.com/tensorflow/serving.
 
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -302,8 +303,8 @@ class Reloading:
         polling = [f"--model_config_file={self.config}", "--model_config_file_poll_wait_seconds=1"]
         return model_server(self.host, self.log, *polling, *fast, *flags)
 
-    def states(self) -> dict[str, str]:
-        rows = rest(self.host, "/v1/models/calc")[1].get("model_version_status", [])
+    def states(self, name: str = "calc") -> dict[str, str]:
+        rows = rest(self.host, f"/v1/models/{name}")[1].get("model_version_status", [])
         return {row["version"]: row["state"] for row in rows}
 
     def until_states(self, **states: str) -> None:
@@ -437,6 +438,56 @@ def test_a_half_copied_version_drives_the_good_one_out(server: Reloading):
         half.rename(server.base / "8")
         server.until_states(v7="END", v8="AVAILABLE")
         assert rest(server.host, CALC, {"instances": [1]})[0] == 400
+
+
+def test_two_names_over_one_folder_are_two_models(server: Reloading):
+    """model_servers/server_core.cc: names, not folders, tell models apart; each name has its versions and its highest one."""
+    server.add(7)
+    server.add(8)
+    write(server.config, config(server.base, 7), config(server.base, 8, name="second"))
+    with server.start():
+        until(lambda: listens(server.host), "listening")
+        assert server.states() == {"7": "AVAILABLE"}
+        assert server.states("second") == {"8": "AVAILABLE"}
+        write(server.config, config(server.base, 7))
+        until(lambda: server.states("second") == {"8": "END"}, "the second one unloaded")
+        assert server.states() == {"7": "AVAILABLE"}
+
+
+def test_a_new_name_holds_up_every_later_config_until_it_is_available(server: Reloading):
+    """model_servers/server_core.cc: AddModelsViaModelConfigList waits, without a limit, for names the config before did not have."""
+    server.add(7)
+    write(server.config, config(server.base, 7))
+    with server.start() as process:
+        until(lambda: listens(server.host), "listening")
+        write(server.config, config(server.base, 7), config(server.base, 9, name="second"))
+        time.sleep(2.5)
+        server.add(8)
+        write(server.config, config(server.base, 7, 8))
+        time.sleep(2.5)
+        assert server.states() == {"7": "AVAILABLE"}
+        server.add(9)
+        server.until_states(v7="AVAILABLE", v8="AVAILABLE")
+        assert process.output.count("version: 9}") >= 2
+
+
+def test_a_name_that_was_gone_is_new_again_and_its_version_is_tried_again(server: Reloading):
+    """model_servers/server_core.cc: a fresh state monitor; sources/storage_path: a name that is gone asks for no version."""
+    server.add(7)
+    server.add(8)
+    (server.base / "8" / "variables" / "variables.data-00000-of-00001").write_bytes(b"")
+    write(server.config, config(server.base, 7))
+    with server.start() as process:
+        until(lambda: listens(server.host), "listening")
+        for attempt in (1, 2):
+            write(server.config, config(server.base, 7), config(server.base, 8, name="second"))
+            until(
+                lambda now=attempt: process.output.count("failed to ReloadConfig") == now,
+                "told that it failed",
+            )
+            assert process.output.count("Loading servable version {name: second version: 8}") == attempt
+            write(server.config, config(server.base, 7))
+            time.sleep(2.5)
 
 
 def test_a_label_may_only_point_to_an_available_version(server: Reloading):

@@ -5,9 +5,8 @@ import json
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +34,11 @@ from expansion_contract import layout
 from expansion_contract.run import StorageAccess
 from expansion_contract.version import AgentStatus
 from expansion_storage import Credentials, Prefix, open_prefix
+from model_sync.model_server import ServerConfig, config_text, second_name
 
 pytestmark = pytest.mark.tensorflow
 
+CHECKED = second_name(NAME)
 NAMES = ["daisy", "rose", "tulip", "cat", "dog", "panda"]
 OTHER_NAMES = ["DAISY", "ROSE", "TULIP", "CAT", "DOG", "PANDA"]
 
@@ -108,6 +109,10 @@ class Pod:
         """All that lies beside the versions, too."""
         return {path.name for path in (self.folder / NAME).iterdir()}
 
+    @property
+    def config(self) -> str:
+        return (self.folder / "models.config").read_text()
+
     def answer(self) -> str:
         status, answer = predict(self.host, b"abc")
         assert status == 200, answer
@@ -164,29 +169,78 @@ def test_the_agent_starts_before_anything_is_published_and_then_follows(pod: Pod
     pod.until_live(1)
 
 
-def test_no_request_fails_while_a_version_is_exchanged(pod: Pod, models: Path):
-    serve_first(pod, models)
-    put_version(pod.store, models / "second", 2)
+@contextmanager
+def hammered(pod: Pod) -> Iterator[list[tuple[int, str]]]:
+    """Requests that name no version, one after the other while the block runs: what was answered to each. 600 at most."""
     answers: list[tuple[int, str]] = []
     stop = threading.Event()
 
     def hammer() -> None:
-        while not stop.is_set() and len(answers) < 400:
+        while not stop.is_set() and len(answers) < 600:
             status, answer = predict(pod.host, b"abc")
             answers.append((status, str(answer.get("predictions", [answer])[0])))
-            time.sleep(0.01)
+            stop.wait(0.05)
 
     thread = threading.Thread(target=hammer)
     thread.start()
-    want(pod.store, 2)
-    pod.until_live(2)
-    until(lambda: state(pod.host, 1) == "END", "the old one unloaded")
+    yield answers
     stop.set()
     thread.join()
+
+
+def test_no_request_fails_while_a_version_is_exchanged(pod: Pod, models: Path):
+    serve_first(pod, models)
+    put_version(pod.store, models / "second", 2)
+    with hammered(pod) as answers:
+        want(pod.store, 2)
+        pod.until_live(2)
+        until(lambda: state(pod.host, 1) == "END", "the old one unloaded")
+        many = len(answers)
+        until(lambda: len(answers) > many, "one more answer")
     assert {status for status, _ in answers} == {200}
     assert "'cat'" in answers[0][1]
     assert "'CAT'" in answers[-1][1]
-    assert "versions: 2 }" in (pod.folder / "models.config").read_text()
+    assert "versions: 2 }" in pod.config
+
+
+def test_a_version_that_answers_wrongly_never_answers_who_names_no_version(pod: Pod, models: Path):
+    serve_first(pod, models)
+    put_version(pod.store, models / "second", 2, golden=golden_of(models / "first"))
+    with hammered(pod) as answers:
+        want(pod.store, 2)
+        until(lambda: CHECKED in pod.config, "loaded under the second name")
+        pod.until_failed()
+        until(lambda: state(pod.host, 2, CHECKED) == "END", "unloaded")
+    assert 20 < len(answers) < 600
+    assert {(status, "'cat'" in answer) for status, answer in answers} == {(200, True)}
+    assert state(pod.host, 2) == ""
+    assert pod.config == config_text(NAME, pod.folder / NAME, ServerConfig(versions=(1,)))
+
+
+def test_a_version_that_cannot_be_loaded_never_gets_the_models_name(pod: Pod, models: Path, tmp_path: Path):
+    serve_first(pod, models)
+    shutil.copytree(models / "second", tmp_path / "broken")
+    (tmp_path / "broken" / "saved_model.pb").write_bytes(b"no model")
+    put_version(pod.store, tmp_path / "broken", 2, golden=golden_of(models / "second"))
+    want(pod.store, 2)
+    message = pod.until_failed()
+    assert "The model server cannot load version 2" in message
+    assert "Version 1 stays live." in message
+    assert state(pod.host, 2) == ""
+    put_version(pod.store, models / "second", 3)
+    want(pod.store, 3)
+    pod.until_live(3)
+
+
+def test_versions_that_nobody_waits_for_any_more_do_not_keep_the_server_from_the_next(pod: Pod, models: Path):
+    """A folder that goes while the server was just told to load it under a new name would stop it from reading its config."""
+    serve_first(pod, models)
+    for version in (2, 3, 4):
+        put_version(pod.store, models / "second", version)
+        want(pod.store, version)
+        until(lambda now=version: f"versions: {now} " in pod.config, "told")
+    pod.until_live(4)
+    until(lambda: pod.on_disk() == {"1", "4"}, "the others removed")
 
 
 def test_a_corrupted_file_is_refused_and_the_old_version_stays(pod: Pod, models: Path):
@@ -229,7 +283,7 @@ def test_a_model_that_answers_otherwise_than_when_it_was_trained_is_refused(pod:
     assert "golden image 1 of 2 should be answered 'rose'" in message
     assert "is answered 'ROSE'" in message
     assert "Version 1 stays live." in message
-    until(lambda: state(pod.host, 2) == "END", "unloaded")
+    until(lambda: state(pod.host, 2, CHECKED) == "END", "unloaded")
     assert pod.code("/ready") == 200
     assert pod.answer() == "cat"
     assert "model_sync_golden_mismatches_total 1.0" in ask(pod.host, AGENT_PORT, "/metrics")[1]
@@ -247,7 +301,7 @@ def test_a_model_published_without_its_variables_loads_and_is_refused_all_the_sa
     assert "Version 2 cannot be asked its golden images" in message
     assert "answered 400" in message
     assert "Version 1 stays live." in message
-    until(lambda: state(pod.host, 2) == "END", "unloaded")
+    until(lambda: state(pod.host, 2, CHECKED) == "END", "unloaded")
     assert pod.answer() == "cat"
 
 

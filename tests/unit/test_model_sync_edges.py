@@ -19,6 +19,7 @@ from model_sync.metrics import Numbers
 from model_sync.model_server import (
     ModelServer,
     ModelServerError,
+    ServerConfig,
     ServerSeen,
     VersionState,
     config_text,
@@ -89,10 +90,23 @@ def test_a_document_that_cannot_be_followed_says_why(tmp_path: Path, content: by
 
 
 def test_the_config_names_specific_versions():
-    text = config_text("flowers", Path("/models/flowers"), (8, 7))
+    text = config_text("flowers", Path("/models/flowers"), ServerConfig(versions=(8, 7)))
     assert 'name: "flowers"' in text
     assert 'base_path: "/models/flowers"' in text
     assert "specific { versions: 7 versions: 8 }" in text
+    assert text.count("config {") == 1
+
+
+def test_a_version_that_is_checked_has_a_name_of_its_own_over_the_same_folder():
+    text = config_text("flowers", Path("/models/flowers"), ServerConfig(versions=(7,), aside=8))
+    own, second = text.split('name: "flowers-check"')
+    assert "versions: 7 }" in own
+    assert "versions: 8 }" in second
+    assert text.count('base_path: "/models/flowers"') == 2
+
+
+def test_with_nothing_to_serve_the_config_names_no_model():
+    assert config_text("flowers", Path("/models/flowers"), ServerConfig()) == "model_config_list {\n}\n"
 
 
 def test_an_unchanged_config_is_not_written_again(tmp_path: Path):
@@ -158,6 +172,7 @@ def test_states_are_read_from_the_body_since_the_http_status_is_always_200(scrip
     assert seen.versions[8] == VersionState(state="END", error="DATA_LOSS: not an sstable")
     assert seen.is_available(7)
     assert not seen.is_available(8)
+    assert seen.held == {7}
 
 
 @pytest.mark.parametrize(

@@ -35,12 +35,16 @@ class VersionStatus:
 
 @dataclass(kw_only=True)
 class Model:
-    """`stages`: what the manager holds. `status`: what was last heard of every version, also of those long gone."""
+    """`stages`: what the manager holds. `status`: what was last heard of every version, also of those long gone.
+
+    `fresh`: the same, since the config named the model: how a version ended under an earlier config is no news to who waits.
+    """
 
     wanted: dict[int, Path] = field(default_factory=dict)
     folders: dict[int, Path] = field(default_factory=dict)
     stages: dict[int, Stage] = field(default_factory=dict)
     status: dict[int, VersionStatus] = field(default_factory=dict)
+    fresh: dict[int, VersionStatus] = field(default_factory=dict)
     ready: dict[int, Servable] = field(default_factory=dict)
 
 
@@ -67,22 +71,26 @@ class Manager:
             threading.Thread(target=self._forever, args=(self.poll_files, period), daemon=True).start()
 
     def reload(self, config: Any) -> None:
-        """ServerCore::ReloadConfig: the config is the whole truth. Waits until each new model is available or has failed."""
+        """ServerCore::ReloadConfig: the config is the whole truth. Waits until each new model is available or has failed.
+
+        A name is new if the config before did not have it. Only the first config has the files looked at; later ones wait for
+        the next time.
+        """
         if not config.HasField("model_config_list"):
             log("Taking no action for empty config.")
             return
         self._validate(config)
         with self._lock:
-            known = set(self._models)
-            self._config = config
+            first, before, names = self._config is None, _names(self._config), _names(config)
             self._labels = self._new_labels(config)
-            names = [model.name for model in config.model_config_list.config]
-            for name in names:
-                self._models.setdefault(name, Model())
-            for name in known - set(names):
-                self._models[name].wanted = {}
-        self.poll_files()
-        self._await([name for name in names if name not in known])
+            self._config = config
+            for name in before - names:
+                self._want(self._models[name], {})
+            for name in names - before:
+                self._models.setdefault(name, Model()).fresh = {}
+        if first:
+            self.poll_files()
+        self._await(sorted(names - before))
 
     def poll_files(self) -> None:
         """One base path that is missing keeps every model as it is."""
@@ -174,7 +182,7 @@ class Manager:
 
     def _set(self, model: Model, version: int, stage: Stage, error: StatusError | None = None) -> None:
         model.stages[version] = stage
-        model.status[version] = VersionStatus(state=stage.value, error=error)
+        _tell(model, version, VersionStatus(state=stage.value, error=error))
 
     def _manage(self) -> None:
         with self._lock:
@@ -228,7 +236,7 @@ class Manager:
             del model.ready[version]
             self._set(model, version, Stage.UNLOADING)
             del model.stages[version]
-            model.status[version] = VersionStatus(state="END")
+            _tell(model, version, VersionStatus(state="END"))
         log(f"Done unloading servable version {{name: {name} version: {version}}}")
 
     def _await(self, names: list[str]) -> None:
@@ -245,12 +253,20 @@ class Manager:
 
     def _statuses(self, name: str) -> list[VersionStatus]:
         with self._lock:
-            return list(self._models[name].status.values())
+            return list(self._models[name].fresh.values())
 
     def _forever(self, work: Callable[[], None], period: float) -> None:
         while True:
             work()
             time.sleep(period)
+
+
+def _names(config: Any) -> set[str]:
+    return {model.name for model in config.model_config_list.config} if config else set()
+
+
+def _tell(model: Model, version: int, status: VersionStatus) -> None:
+    model.status[version] = model.fresh[version] = status
 
 
 class InlineExecutor:
