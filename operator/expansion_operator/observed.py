@@ -59,7 +59,10 @@ class DeploymentSeen:
     ours: bool
     generation_observed: bool  # its controller has seen its newest spec
     replicas: int
-    ready_replicas: int
+    ready_replicas: int  # of any template
+    old_pods: int = (
+        0  # of an earlier template, still there: they may go on answering while the new ones never start
+    )
     waiting: Trouble | None = None  # why a pod does not start, in the kubelet's or the scheduler's words
 
 

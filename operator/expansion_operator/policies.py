@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-from expansion_contract import architectures, availability, layout
+from expansion_contract import architectures, availability, environment, layout
 from expansion_contract.exit_codes import REASONS, ExitCode
 from expansion_contract.gate import Verdict
 from expansion_contract.gate import verdict as gate_verdict
@@ -457,8 +457,25 @@ def rolling_out(observed: Observed, _: datetime) -> Finding | None:
     document, replicas = observed.serving_document, observed.expansion.spec.serving.replicas
     version = document.version if document else 0
     live = sum(agent.live_version == version for agent in observed.agents)
-    rest = " Their Deployment is still being rolled out." if live >= replicas else ""
-    return _rolling("RollingOut", f"{live} of {replicas} model servers answer with version {version}.{rest}")
+    message = (
+        f"{live} of {replicas} model servers answer with version {version}.{_why_not_all(observed, live)}"
+    )
+    return _rolling("RollingOut", message)
+
+
+def _why_not_all(observed: Observed, live: int) -> str:
+    """What can be said beyond the numbers."""
+    ready = observed.deployment.ready_replicas if observed.deployment else 0
+    if ready > len(observed.agents):
+        return (
+            f" {ready} pods are ready, but only {len(observed.agents)} answer the operator on port {environment.AGENT_PORT}:"
+            " let NetworkPolicies and the network between the namespaces allow it."
+        )
+    return (
+        " Their Deployment is still being rolled out."
+        if live >= observed.expansion.spec.serving.replicas
+        else ""
+    )
 
 
 def _rolling(reason: str, message: str, *, stuck: bool = False) -> Finding:
@@ -652,6 +669,7 @@ def is_rolled_out(observed: Observed) -> bool:
         and deployment.generation_observed
         and deployment.replicas == replicas
         and deployment.ready_replicas >= replicas
+        and deployment.old_pods == 0
         and len(observed.agents) >= replicas
         and all(agent.live_version == document.version for agent in observed.agents)
     )

@@ -64,6 +64,7 @@ def deployment_seen(deployment: Body, pods: list[Body], owner_uid: str) -> Deplo
         generation_observed=status.get("observedGeneration", 0) >= metadata.get("generation", 1),
         replicas=deployment["spec"].get("replicas", 1),
         ready_replicas=status.get("readyReplicas", 0),
+        old_pods=status.get("replicas", 0) - status.get("updatedReplicas", 0),
         waiting=_replica_failure(deployment) or _first(map(pod_trouble, pods)),
     )
 

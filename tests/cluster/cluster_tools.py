@@ -22,16 +22,16 @@ VISION = "expansion-vision"
 RELEASE = "expansion"
 OPERATOR = "deployment/expansion-classifier-expansion"
 _REMEDIES = {
-    "helm": "Install Helm 3 or 4 and put it on PATH, or name it by HELM.",
-    "kubectl": "Install kubectl and put it on PATH, or name it by KUBECTL.",
-    "promtool": "Install Prometheus (Debian: apt-get install prometheus), or name promtool by PROMTOOL.",
-    "versitygw": "Install it (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0) and put it on PATH, or name it by VERSITYGW.",
+    "helm": "Install Helm 3 or 4 and put it on PATH, or name it by EXPANSION_HELM.",
+    "kubectl": "Install kubectl and put it on PATH, or name it by EXPANSION_KUBECTL.",
+    "promtool": "Install Prometheus (Debian: apt-get install prometheus), or name promtool by EXPANSION_PROMTOOL.",
+    "versitygw": "Install it (go install github.com/versity/versitygw/cmd/versitygw@v1.8.0) and put it on PATH, or name it by EXPANSION_VERSITYGW.",
 }
 
 
 def program(name: str) -> str:
-    """Its path: from the variable that is called like it, else from PATH."""
-    given = os.environ.get(name.upper()) or name
+    """Its path: from the variable EXPANSION_<NAME>, else from PATH."""
+    given = os.environ.get(f"EXPANSION_{name.upper()}") or name
     found = shutil.which(given)
     if found is None:
         pytest.fail(f"{given} was not found. {_REMEDIES[name]}", pytrace=False)

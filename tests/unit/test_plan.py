@@ -663,6 +663,7 @@ def test_a_version_that_is_wanted_or_still_answers_is_never_removed() -> None:
         pytest.param({"deployment": replace(DEPLOYMENT, generation_observed=False)}, id="unseen generation"),
         pytest.param({"deployment": replace(DEPLOYMENT, ready_replicas=1)}, id="one is not ready"),
         pytest.param({"deployment": replace(DEPLOYMENT, replicas=1)}, id="not yet scaled"),
+        pytest.param({"deployment": replace(DEPLOYMENT, old_pods=2)}, id="the old template's pods answer"),
     ],
 )
 def test_ready_means_that_every_model_server_answers_with_the_version(changes: dict[str, object]) -> None:
@@ -698,6 +699,18 @@ def test_model_servers_that_do_not_start_say_why(permanent: bool) -> None:
     result = planned(replace(SETTLED, deployment=deployment, agents=()))
     assert says(result, "Stalled" if permanent else "Reconciling") == ("True", "InvalidImageName")
     assert says(result, "Serving") == ("False", "InvalidImageName")
+
+
+def test_a_new_image_that_does_not_start_is_named_while_the_old_pods_answer() -> None:
+    waiting = Trouble(reason="ErrImagePull", message="No such image.", permanent=False)
+    result = planned(replace(SETTLED, deployment=replace(DEPLOYMENT, old_pods=2, waiting=waiting)))
+    assert says(result, "Ready") == ("False", "ErrImagePull")
+    assert says(result, "Serving") == ("True", "Live")
+
+
+def test_ready_pods_that_the_operator_cannot_reach_are_told_from_pods_that_load() -> None:
+    result = planned(replace(SETTLED, agents=()))
+    assert "2 pods are ready, but only 0 answer the operator on port 8502" in message(result, "Ready")
 
 
 def test_a_deployment_of_somebody_else_is_not_touched() -> None:

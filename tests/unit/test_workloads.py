@@ -170,6 +170,11 @@ def test_a_deployment_is_told_with_its_pods_trouble() -> None:
     assert found.waiting.message.endswith("does not start: CrashLoopBackOff: The store refused.")
 
 
+def test_pods_of_an_earlier_template_are_counted() -> None:
+    assert deployment_seen(deployment(replicas=3, updatedReplicas=1), [], "u1").old_pods == 2
+    assert deployment_seen(deployment(replicas=2, updatedReplicas=2), [], "u1").old_pods == 0
+
+
 def test_a_deployment_whose_controller_has_not_seen_its_spec_is_told_so() -> None:
     assert not deployment_seen(deployment(observedGeneration=1), [], "u1").generation_observed
 
