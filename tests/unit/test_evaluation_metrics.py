@@ -42,11 +42,19 @@ def test_no_images_give_no_answers() -> None:
     assert len(metrics.answers(identity(3), np.zeros((0, 3), np.float32), 1, 1.0)) == 0
 
 
-def test_the_paired_interval_is_the_published_one() -> None:
-    """Newcombe 1998, method 10, of 36 agreeing, 12 lost and 2 won."""
-    before = flags((True, 48), (False, 2))
-    after = flags((True, 36), (False, 12), (True, 2))
-    assert metrics.paired_interval(before, after) == pytest.approx((0.0569, 0.3404), abs=1e-4)
+@pytest.mark.parametrize(
+    ("both", "lost", "won", "neither", "low", "high"),
+    [
+        pytest.param(36, 12, 2, 0, 0.0569, 0.3404, id="Newcombe 1998, method 10, first table"),
+        pytest.param(14, 5, 0, 22, 0.0115, 0.2265, id="Altman and others 2000, table 6.2"),
+    ],
+)
+def test_the_paired_interval_is_the_published_one(
+    both: int, lost: int, won: int, neither: int, low: float, high: float
+) -> None:
+    before = flags((True, both + lost), (False, won + neither))
+    after = flags((True, both), (False, lost), (True, won), (False, neither))
+    assert metrics.paired_interval(before, after) == pytest.approx((low, high), abs=1e-4)
 
 
 def test_the_paired_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -83,11 +91,10 @@ def test_calibrated_scores_have_almost_no_calibration_error_and_boasting_ones_do
     )
 
 
-def test_calibration_bins_hold_equally_many_images() -> None:
-    """Fourteen bins of certain and right answers must not hide the fifteenth."""
-    score, right = np.ones(150), np.ones(150, dtype=bool)
-    score[:10], right[:10] = 0.9, False
-    assert metrics.calibration_error(score, right) == pytest.approx(0.9 * 10 / 150)
+def test_boasting_and_modesty_do_not_cancel_out() -> None:
+    score = np.repeat([0.5, 0.9], 7500)
+    right = np.random.default_rng(0).random(15_000) < 1.4 - score
+    assert metrics.calibration_error(score, right) == pytest.approx(0.4, abs=0.03)
 
 
 def test_without_images_there_is_no_calibration_error() -> None:

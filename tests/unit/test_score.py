@@ -96,17 +96,20 @@ def test_replacing_has_no_base_figures() -> None:
 
 
 def test_every_new_category_has_its_recall_and_precision(head: FittedHead) -> None:
-    found = scored(greedy(head, 3.0), W.old(30, 5)).metrics.categories
+    bold, old, new = greedy(head, 3.0), W.old(30, 5), W.new(40, 4)
+    found = scored(bold, old).metrics.categories
     assert [category.name for category in found] == NEW_NAMES
     assert [category.training_images for category in found] == [30, 31, 32]
     assert [category.validation_images for category in found] == [5, 6, 7]
-    for category in found:
+    taken, own = (bold.logits(images.bottlenecks).argmax(axis=1) - OLD for images in (old, new))
+    for index, category in enumerate(found):
         assert category.recall
         assert category.precision
-        assert category.test_images == category.recall.n == 40
-        assert category.precision.hits == category.recall.hits
-    stolen = sum(c.precision.n - c.precision.hits for c in found if c.precision)
-    assert stolen > 0, "old images that a new category took count against its precision"
+        hits = ((own == index) & (new.labels == index)).sum()
+        assert (category.recall.hits, category.recall.n, category.test_images) == (hits, 40, 40)
+        assert category.precision.hits == hits
+        assert category.precision.n == (own == index).sum() + (taken == index).sum()
+    assert (taken >= 0).any(), "old images that a new category took count against its precision"
 
 
 def test_a_category_without_test_images_has_no_recall(head: FittedHead) -> None:

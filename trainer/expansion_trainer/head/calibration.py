@@ -68,7 +68,8 @@ def ceiling(gaps: Gaps, steal_budget: float) -> float:
 def thrifty(gaps: Gaps) -> float:
     """The lowest offset at which a further new image is lost with probability at most COST; infinite if too few can say.
 
-    No lower than where every bystander is MARGIN away from being stolen: beyond that, lost answers would buy nothing.
+    No lower than where every bystander is MARGIN away from being stolen: beyond that, lost answers would buy nothing. Where
+    there are no bystanders, they never would.
     """
     lost = allowed(len(gaps.new), COST)
     if lost < 0:

@@ -151,7 +151,7 @@ def _candidate(task: Task, l2: float, rows: Rows, held_out: HeldOut) -> Candidat
         bystanders=held_out.gaps[held_out.images.is_witness],
         photographs=task.material.photographs,
     )
-    offset = boundary.offset(gaps, task.steal_budget) if task.base else 0.0
+    offset = boundary.offset(gaps, task.steal_budget)
     return Candidate(
         l2=l2, rows=rows, held_out=held_out, gaps=gaps, offset=offset, loss=_loss(held_out, offset)
     )
