@@ -21,7 +21,7 @@ from expansion_operator.options import Options, log_to_stderr, options
 from expansion_operator.plan import plan
 from expansion_operator.reconcile import Clock, Reconciler
 from expansion_operator.serving_status import ask
-from expansion_operator.work_queue import Key, WorkQueue, resync
+from expansion_operator.work_queue import Key, WorkQueue, key_of, resync
 
 RESYNC_SECONDS = 300.0
 EXIT_SECONDS = 20.0
@@ -48,7 +48,7 @@ async def run(given: Options) -> None:
         bodies = await asyncio.to_thread(cluster.expansions)
         gone = reconciler.neighbours.replace(bodies)
         there = (f"{body['metadata']['namespace']}/{body['metadata']['name']}" for body in bodies)
-        return [_key(text) for text in (*there, *gone)]
+        return [key_of(text) for text in (*there, *gone)]
 
     tasks = [asyncio.create_task(watchers.look(), name="watcher probe")]
     await _once_it_works(keys, stop)
@@ -64,11 +64,6 @@ async def run(given: Options) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait_for(asyncio.to_thread(pool.shutdown, cancel_futures=True), EXIT_SECONDS)
-
-
-def _key(text: str) -> Key:
-    namespace, _, name = text.partition("/")
-    return namespace, name
 
 
 def _reconciler(cluster: Cluster, metrics: OperatorMetrics, given: Options) -> Reconciler:

@@ -14,8 +14,8 @@ import kopf
 
 from expansion_contract.environment import MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL
 from expansion_contract.resource import GROUP, PLURAL, VERSION
-from expansion_operator.neighbours import Neighbours
-from expansion_operator.work_queue import WorkQueue
+from expansion_operator.neighbours import Neighbours, claim
+from expansion_operator.work_queue import WorkQueue, key_of
 
 JOBS = ("batch", "v1", "jobs")
 DEPLOYMENTS = ("apps", "v1", "deployments")
@@ -60,6 +60,8 @@ def registry(queue: WorkQueue, neighbours: Neighbours) -> kopf.OperatorRegistry:
         namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
         if event["type"] == "DELETED":
             neighbours.forget(f"{namespace}/{name}")
+            for waiting in neighbours.younger(claim(body)):
+                queue.add(key_of(waiting.key))
         else:
             neighbours.remember(body)
         queue.add((namespace, name))

@@ -58,8 +58,13 @@ class Neighbours:
 
     def older(self, mine: Claim) -> Iterator[Claim]:
         """Who has this prefix, or one inside or around it, and had it first; the oldest first."""
-        others = [other for other in list(self._claims.values()) if other.uid != mine.uid]
-        yield from sorted(
-            (other for other in others if other.overlaps(mine) and other.order < mine.order),
-            key=lambda other: other.order,
-        )
+        first = [other for other in self._others(mine) if other.order < mine.order]
+        yield from sorted(first, key=lambda other: other.order)
+
+    def younger(self, mine: Claim) -> Iterator[Claim]:
+        """Who waits for this prefix."""
+        return (other for other in self._others(mine) if other.order > mine.order)
+
+    def _others(self, mine: Claim) -> Iterator[Claim]:
+        claims = list(self._claims.values())
+        return (other for other in claims if other.uid != mine.uid and other.overlaps(mine))

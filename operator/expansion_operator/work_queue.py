@@ -17,6 +17,12 @@ Work = Callable[[Key], Awaitable[float | None]]
 logger = logging.getLogger(__name__)
 
 
+def key_of(text: str) -> Key:
+    """namespace/name."""
+    namespace, _, name = text.partition("/")
+    return namespace, name
+
+
 @dataclass(frozen=True, kw_only=True)
 class Backoff:
     first: float = 0.5

@@ -120,13 +120,13 @@ def strict_store() -> Iterator[ObjectStore]:
     """A store that checks keys and signatures."""
     found = programs.obtain((programs.VERSITYGW,), programs.Places.of(dict(os.environ)), print)
     with object_store.versitygw(found[programs.VERSITYGW]) as store:
-        store.create_bucket("strict")
         yield store
 
 
 @pytest.fixture
 def strict_team(api: Api, namespace: str, strict_store: ObjectStore, operator: Operator) -> Team:
-    team = Team(api, namespace, strict_store, "strict")
+    strict_store.create_bucket(namespace)
+    team = Team(api, namespace, strict_store, namespace)
     team.put_images(tulip=30, rose=30)
     return team
 
@@ -252,7 +252,7 @@ def test_the_second_resource_takes_over_when_the_first_is_gone(
     team.apply("second", retrain={"revision": 7})
     wait_for_condition("second", "Stalled", reason="OutputConflict")
     team.api.delete(EXPANSIONS, team.namespace, "first")
-    wait_for_condition("second", "Ready")
+    wait_for_condition("second", "Ready", timeout=45)  # it does not wait for its next look, a minute later
     assert team.versions() == [1, 2]
 
 

@@ -196,6 +196,7 @@ def test_the_operator_stays_small(ready: Settled, operator: Operator) -> None:
     assert operator.process is not None
     lines = Path(f"/proc/{operator.process.pid}/status").read_text().splitlines()
     (resident,) = (int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+    print(f"{resident // 1024} MB")
     assert resident < 150 * 1024, f"{resident // 1024} MB"
 
 

@@ -86,3 +86,19 @@ def test_a_watcher_is_called_as_kopf_calls_it(name: str) -> None:
     kind, _, _ = name.removeprefix("watcher for ").partition("@")
     plural, version, group = kind.split(".", 2)
     assert str(Resource(group=group, version=version, plural=plural)) == kind
+
+
+def test_a_deleted_resource_wakes_those_that_wait_for_its_output() -> None:
+    def body(name: str, created: str) -> dict[str, object]:
+        metadata = {"namespace": "team", "name": name, "uid": name, "creationTimestamp": created}
+        return {"metadata": metadata, "spec": {"output": {"models": "s3://models/a/"}}}
+
+    queue, neighbours = WorkQueue(nothing), Neighbours()
+    (changed,) = (
+        handler.fn
+        for handler in registry(queue, neighbours)._watching.get_all_handlers()
+        if handler.fn.__name__ == "resource_changed"
+    )
+    neighbours.remember(body("waiting", "10:00"))
+    asyncio.run(changed(event={"type": "DELETED"}, body=body("first", "09:00")))
+    assert queue.depth == 2

@@ -46,6 +46,19 @@ def test_the_older_one_has_it_and_the_younger_does_not_disturb_it() -> None:
     assert owners(younger, older) == ["team/older"]
 
 
+def test_who_waits_for_a_prefix_is_known_when_it_becomes_free() -> None:
+    neighbours = Neighbours()
+    older = body("older", created="09:00")
+    for one in (
+        older,
+        body("waiting", "s3://models/a/b"),
+        body("elsewhere", "s3://models/c"),
+        body("first", created="08:00"),
+    ):
+        neighbours.remember(one)
+    assert [other.key for other in neighbours.younger(claim(older))] == ["team/waiting"]
+
+
 @given(st.permutations(["a", "b", "c", "d"]))
 def test_of_one_second_the_same_one_wins_for_everybody(order: list[str]) -> None:
     bodies = [body(name) for name in order]
