@@ -34,12 +34,17 @@ def test_the_file_is_current() -> None:
     assert FILE.read_text(encoding="utf-8") == crd.text(), "run `make crds`"
 
 
-def test_checking_finds_a_file_that_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = tmp_path / crd.FILE
-    other.write_text(crd.text().replace("clx", "cle"), encoding="utf-8")
-    assert crd.main(["--check", str(other)]) == 1
+def test_what_is_written_is_current_and_what_is_edited_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in crd.FOLDERS:
+        (tmp_path / folder).mkdir(parents=True)
+    assert crd.main(["--check"], tmp_path) == 1
+    assert crd.main(["--write"], tmp_path) == 0
+    assert crd.main(["--check"], tmp_path) == 0
+    (tmp_path / crd.FOLDERS[1] / crd.FILE).write_text("edited", encoding="utf-8")
+    assert crd.main(["--check"], tmp_path) == 1
     assert "run `make crds`" in capsys.readouterr().err
-    assert crd.main(["--check", str(FILE)]) == 0
 
 
 def test_everything_that_can_grow_is_bounded() -> None:
