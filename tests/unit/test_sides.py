@@ -27,6 +27,7 @@ def dealt(
     replay: tuple[int, int, int] = (0, 0, 0),
     unlabelled: tuple[int, int, int] = (0, 0, 0),
     pictures: int = 0,
+    digests: list[str] | None = None,
 ) -> Dealt:
     """Every bottleneck is its own row's number, those of procedural images count on from 10,000."""
     starts = [0, sum(new), sum(new) + sum(replay)]
@@ -40,7 +41,8 @@ def dealt(
     )
     images = np.arange(sum(new) + sum(replay) + sum(unlabelled), dtype=np.float32)[:, None]
     drawn = 10_000 + np.arange(pictures, dtype=np.float32)[:, None]
-    return deal(divided, Bottlenecks(images=images, pictures=drawn))
+    contents = np.array(digests or [f"{row:04}" for row in range(len(images))], np.str_)
+    return deal(divided, Bottlenecks(images=images, digests=contents, pictures=drawn))
 
 
 def ids(*seen: Evidence | None) -> set[float]:
@@ -63,6 +65,13 @@ def test_fitting_choosing_and_measuring_share_no_image(
     assert not fitted & chosen
     assert not fitted & measured
     assert not chosen & measured
+
+
+def test_images_stand_in_the_order_of_their_content_and_not_of_their_names() -> None:
+    d = dealt((4, 0, 3), digests=["d", "b", "a", "c", "z", "y", "x"])
+    assert list(d.training.bottlenecks[:, 0]) == [2, 1, 3, 0]
+    assert list(d.training.labels) == [2, 1, 0, 0]
+    assert list(d.test_images) == list(d.test.bottlenecks[:, 0]) == [6, 5, 4]
 
 
 def test_labels_stay_with_their_bottlenecks() -> None:

@@ -91,7 +91,7 @@ def _train(work: _Work) -> RunReport:
     _export(work, head, backbone, divided, _samples(scanned, divided, bottlenecks))
 
     enter(Stage.REPORT, "Writing the report")
-    return _report(work, head, scores, [scanned.images[row] for row in divided.new[Side.TEST].rows])
+    return _report(work, head, scores, [scanned.images[row] for row in dealt.test_images.tolist()])
 
 
 def _extract(work: _Work, scanned: Scanned, backbone: Backbone) -> tuple[Extracted, Bottlenecks]:
@@ -106,7 +106,8 @@ def _extract(work: _Work, scanned: Scanned, backbone: Backbone) -> tuple[Extract
         backbone_digest=backbone.digest,
         environment=_environment(extracted.precision),
     )
-    return extracted, Bottlenecks(images=extracted.bottlenecks, pictures=pictures)
+    digests = np.array(extracted.digests)
+    return extracted, Bottlenecks(images=extracted.bottlenecks, digests=digests, pictures=pictures)
 
 
 def _divide(work: _Work, scanned: Scanned, extracted: Extracted, backbone: Backbone) -> Divided:

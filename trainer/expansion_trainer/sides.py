@@ -19,6 +19,7 @@ Array = NDArray[np.float32]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bottlenecks:
     images: Array  # (n, D), a row for each scanned image
+    digests: NDArray[np.str_]  # (n,), of their contents
     pictures: Array  # (m, D), a row for each procedural image; m = 0 in mode Replace
 
 
@@ -27,6 +28,7 @@ class Dealt:
     training: Labelled
     validation: Labelled
     test: Labelled
+    test_images: NDArray[np.int64]  # which scanned image each row of `test` is
     evidence: tuple[Evidence, ...]  # for fitting
     calibration: tuple[Evidence, ...]
     base_test: Labelled | None  # held-out replay images
@@ -40,6 +42,7 @@ def deal(divided: Divided, bottlenecks: Bottlenecks) -> Dealt:
         training=_labelled(divided.new[Side.TRAINING], bottlenecks),
         validation=_labelled(divided.new[Side.VALIDATION], bottlenecks),
         test=_labelled(divided.new[Side.TEST], bottlenecks),
+        test_images=_by_content(divided.new[Side.TEST], bottlenecks).rows,
         evidence=tuple(_evidence(divided, bottlenecks, Side.TRAINING)),
         calibration=tuple(_evidence(divided, bottlenecks, Side.VALIDATION)),
         base_test=_of_base(replayed),
@@ -48,17 +51,25 @@ def deal(divided: Divided, bottlenecks: Bottlenecks) -> Dealt:
 
 
 def _labelled(part: Part, bottlenecks: Bottlenecks) -> Labelled:
+    part = _by_content(part, bottlenecks)
     return Labelled(bottlenecks=bottlenecks.images[part.rows], labels=part.labels)
+
+
+def _by_content(part: Part, bottlenecks: Bottlenecks) -> Part:
+    """In an order that does not depend on names, so that renamed images give the same model, bit by bit."""
+    order = np.argsort(bottlenecks.digests[part.rows], kind="stable")
+    return Part(rows=part.rows[order], labels=part.labels[order])
 
 
 def _evidence(divided: Divided, bottlenecks: Bottlenecks, side: Side) -> Iterator[Evidence]:
     """Every kind that this side has any of."""
-    replay, unlabelled = divided.replay[side], divided.unlabelled[side]
+    replay = _labelled(divided.replay[side], bottlenecks)
+    unlabelled = _labelled(divided.unlabelled[side], bottlenecks)
     pictures = bottlenecks.pictures[picture_rows(len(bottlenecks.pictures), side)]
     if len(replay):
-        yield Evidence(kind="replay", bottlenecks=bottlenecks.images[replay.rows], labels=replay.labels)
+        yield Evidence(kind="replay", bottlenecks=replay.bottlenecks, labels=replay.labels)
     if len(unlabelled):
-        yield Evidence(kind="unlabelled", bottlenecks=bottlenecks.images[unlabelled.rows])
+        yield Evidence(kind="unlabelled", bottlenecks=unlabelled.bottlenecks)
     if len(pictures):
         yield Evidence(kind="procedural", bottlenecks=pictures)
 
