@@ -1,5 +1,6 @@
 """The alerts, as the chart renders them, against series: what must alert, what must not, and after how long."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 from cluster_tools import ROOT, one, rendered, run
+
+from expansion_operator.metrics import Expansions
 
 pytestmark = pytest.mark.cluster
 HERE = Path(__file__).parent
@@ -43,6 +46,13 @@ def test_the_alerts_come_when_they_should_and_only_then(scenarios: Path, rules: 
 def test_every_alert_leads_to_a_runbook_that_exists():
     for alert in alerts():
         assert (ROOT / alert["annotations"]["runbook_url"]).is_file(), alert["annotations"]["runbook_url"]
+
+
+def test_alerts_read_only_series_that_the_operator_exports():
+    exported = {family.name for family in Expansions().collect()}
+    read = {name for alert in alerts() for name in re.findall(r"\bexpansion_\w+", alert["expr"])}
+    assert read
+    assert read <= exported
 
 
 def test_an_alert_can_be_switched_off_alone():
