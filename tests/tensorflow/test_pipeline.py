@@ -281,7 +281,11 @@ def test_a_category_without_a_readable_image_ends_the_run_and_the_report_names_t
     assert not trained.candidate.exists()
 
 
-def test_what_may_succeed_next_time_leaves_no_report(prepare: Prepare) -> None:
+def test_what_may_succeed_next_time_leaves_no_report(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     trained = prepare(mode="Replace")
     access = trained.run.storage.model_copy(update={"endpoint_url": "http://127.0.0.1:9"})
     trained.run = trained.run.model_copy(update={"cache": "s3://cache/", "storage": access})
