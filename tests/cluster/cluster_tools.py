@@ -119,6 +119,16 @@ def refusal(manifest: Body) -> str:
     return done.stderr
 
 
+def install(images: Images, *values: str) -> None:
+    """Or upgrades; comes back when the operator is ready."""
+    where = ("--namespace", SYSTEM, "--wait", "--timeout", "90s")
+    done = attempt("helm", "upgrade", "--install", RELEASE, str(CHART), *where, *images.values(), *values)
+    if done.returncode:
+        said = [done.stdout, done.stderr, answer("describe", "pods", "--namespace", SYSTEM)]
+        said.append(answer("logs", OPERATOR, "--namespace", SYSTEM, "--tail", "40"))
+        pytest.fail("\n".join(("The chart was not installed.", *said)), pytrace=False)
+
+
 def expansion_named(name: str) -> Body:
     return kubectl_json("get", "clx", name, "--namespace", VISION)
 

@@ -13,16 +13,13 @@ import pytest
 from cluster_digits import put_digits
 from cluster_store import Store, serving_store
 from cluster_tools import (
-    CHART,
-    OPERATOR,
     RELEASE,
     SYSTEM,
     VISION,
     Body,
     Images,
-    answer,
     apply,
-    attempt,
+    install,
     kubectl,
     kubectl_json,
     run,
@@ -73,15 +70,6 @@ def release(cluster: None, images: Images) -> Iterator[str]:
         run("helm", "uninstall", RELEASE, "--namespace", SYSTEM, "--ignore-not-found", "--wait")
         kubectl("delete", "crd", "classifierexpansions.classifierexpansion.dev", "--ignore-not-found")
         kubectl("delete", "namespace", SYSTEM, "--ignore-not-found")
-
-
-def install(images: Images) -> None:
-    where = ("--namespace", SYSTEM, "--wait", "--timeout", "90s")
-    done = attempt("helm", "upgrade", "--install", RELEASE, str(CHART), *where, *images.values())
-    if done.returncode:
-        said = [done.stdout, done.stderr, answer("describe", "pods", "--namespace", SYSTEM)]
-        said.append(answer("logs", OPERATOR, "--namespace", SYSTEM, "--tail", "40"))
-        pytest.fail("\n".join(("The chart was not installed.", *said)), pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import pytest
 import yaml
 from cluster_tools import CHART, ROOT, SYSTEM, VISION, Body, attempt, kubectl, one, refusal, rendered
 
+from expansion_development.processes import wait_until
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:expansion-classifier-expansion"
 
@@ -49,7 +51,8 @@ def test_the_clusters_own_roles_cover_expansions(
     binding = ("--clusterrole", role, "--user", person, "--namespace", VISION)
     kubectl("create", "rolebinding", f"{role}-{verb}", *binding)
     asked = ("auth", "can-i", verb, "classifierexpansions.classifierexpansion.dev", "--as", person)
-    assert attempt("kubectl", *asked, "--namespace", VISION).stdout.strip() == allowed
+    # The controller manager gathers the parts of these roles a moment after they are there.
+    assert wait_until(lambda: attempt("kubectl", *asked, "--namespace", VISION).stdout.strip() == allowed, 20)
 
 
 def test_a_typing_error_is_answered_by_kubectl_apply(expansion: Body):

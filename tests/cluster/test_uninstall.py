@@ -1,10 +1,21 @@
-"""`helm uninstall`: runs last, by its file's name, because it takes the installation away."""
+"""Another installation, then `helm uninstall`: runs last, by its file's name, because it takes the installation away."""
 
 import pytest
-from cluster_tools import RELEASE, SYSTEM, attempt, kubectl, run
+from cluster_tools import OPERATOR, RELEASE, SYSTEM, Images, attempt, install, kubectl, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+OF_OURS = f"app.kubernetes.io/instance={RELEASE}"
 KINDS = "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings"
+
+
+def test_an_operator_of_some_namespaces_gets_along_with_roles_in_them(
+    release: str, vision: str, images: Images
+):
+    install(images, "--set", f"watchNamespaces={{{vision}}}")
+    assert kubectl("get", "clusterrolebindings", "--selector", OF_OURS, "--output", "name") == ""
+    said = kubectl("logs", OPERATOR, "--namespace", SYSTEM)
+    assert f"watching {vision}" in said
+    assert "forbidden" not in said.lower()
 
 
 def test_uninstalling_leaves_only_the_definition_and_with_it_the_resources(release: str):
@@ -14,7 +25,7 @@ def test_uninstalling_leaves_only_the_definition_and_with_it_the_resources(relea
         KINDS,
         "--all-namespaces",
         "--selector",
-        f"app.kubernetes.io/instance={RELEASE}",
+        OF_OURS,
         "--output",
         "name",
     )
