@@ -185,8 +185,8 @@ def test_scaling_all_bottlenecks_and_the_base_alike_changes_no_logit() -> None:
 def test_without_labelled_base_images_the_new_ones_alone_do_not_set_the_temperature() -> None:
     """The base's own scores are right at 1, so the temperature stays between 1 and what would suit the new categories."""
     w = world(distance=0.5)
-    timid = changed(w.base, weights=w.base.weights * np.float32(0.3), bias=w.base.bias * np.float32(0.3))
-    head = expand(timid, w.new(10, 1), w.new(15, 2), (w.unlabelled(40, 3),), (), 0.5, 0)
+    boastful = changed(w.base, weights=w.base.weights * 8, bias=w.base.bias * 8)
+    head = expand(boastful, w.new(10, 1), w.new(15, 2), (w.unlabelled(40, 3),), (), 0.5, 0)
     fresh = w.new(400, 4)
     suits_new = temperature([Answered(logits=head.logits(fresh.bottlenecks), labels=fresh.labels + OLD)])
     assert abs(np.log(suits_new)) > 0.2
