@@ -218,7 +218,6 @@ def run(keep: bool) -> int:
         return 1
     empty(FOLDER)
     os.environ[MARK] = uuid.uuid4().hex
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     say("Growing a real image classifier: EfficientNet-Lite0, 1000 ImageNet categories, learns ten more.")
     demo = Demo(keep)
     try:

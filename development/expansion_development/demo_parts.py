@@ -1,7 +1,6 @@
 """What the demo does in both of its modes: pictures into the bucket, the base model's own answers, the time each part takes."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import yaml
 
 from expansion_contract.run import StorageAccess
 from expansion_development import pictures
-from expansion_development.processes import REPOSITORY, python_environment, start, stop, tail
+from expansion_development.processes import REPOSITORY, frugal_environment, start, stop, tail
 from expansion_development.stack import StoreAddress
 from expansion_storage import Credentials, Prefix, open_prefix
 from expansion_storage.s3 import client
@@ -83,7 +82,7 @@ class Before:
         files = pictures.save(asked.all, folder / "asked")
         self._out, self._log = folder / "before.json", folder / "before.log"
         program = [sys.executable, "-m", "expansion_development.base_answers", "--out", str(self._out)]
-        self._process = start([*program, *map(str, files)], self._log, python_environment())
+        self._process = start([*program, *map(str, files)], self._log, frugal_environment())
 
     def answers(self) -> tuple[int, list[Answer]]:
         """How many categories the network has, and its answers."""
@@ -132,11 +131,7 @@ def upload(store: StoreAddress, example: dict[str, Any], images: list[pictures.P
 def store_environment(store: StoreAddress) -> dict[str, str]:
     """For our command line: the keys as boto3 reads them."""
     keys = {"AWS_ACCESS_KEY_ID": store.access_key_id, "AWS_SECRET_ACCESS_KEY": store.secret_access_key}
-    return {
-        **python_environment(),
-        **keys,
-        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-    }
+    return {**frugal_environment(), **keys}
 
 
 def output_of(command: list[str], environment: dict[str, str]) -> str:

@@ -47,6 +47,11 @@ def python_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*folders, *([known] if known else [])])}
 
 
+def frugal_environment() -> dict[str, str]:
+    """`python_environment` for programs that share few cores: OpenBLAS's threads would spend them waiting for each other."""
+    return {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **python_environment()}
+
+
 def signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:
     """To everything the process started, too; nothing happens if all of it is gone."""
     try:

@@ -70,8 +70,8 @@ def run(folder: Path) -> None:
 
 def images() -> dict[str, Program]:
     """Our three images, as the programs they would start."""
-    known = processes.python_environment()
-    passed = ("PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL", MARK)
+    known = processes.frugal_environment()
+    passed = ("PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL", "OPENBLAS_NUM_THREADS", MARK)
     environment = {name: known[name] for name in passed if name in known}
 
     def module(name: str) -> tuple[str, ...]:

@@ -32,4 +32,6 @@ def test_nothing_shadows_the_standard_library():
 
 def test_every_module_says_what_it_is_responsible_for():
     modules = [path for folder in SHIPPED for path in folder.rglob("*.py")]
-    assert [str(path) for path in modules if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))] == []
+    assert [
+        str(path) for path in modules if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ] == []

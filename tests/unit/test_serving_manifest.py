@@ -185,3 +185,7 @@ def test_a_private_registry_serves_both_kinds_of_pods() -> None:
     compute = {"podTemplate": {"imagePullSecrets": ["registry"]}}
     assert pod(compute=compute)["imagePullSecrets"] == [{"name": "registry"}]
     assert "imagePullSecrets" not in pod()
+
+
+def test_a_server_that_handles_no_signals_still_hears_sigterm():
+    assert pod()["shareProcessNamespace"] is True

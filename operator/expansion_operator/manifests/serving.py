@@ -64,6 +64,8 @@ def _pod(expansion: ClassifierExpansion, settings: Settings) -> Body:
     return {
         **pod.restricted_pod(),
         **pod.pull_secrets(expansion),
+        # As process 1 of its own container a server without a handler would never hear SIGTERM, and end with the grace period.
+        "shareProcessNamespace": True,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "initContainers": [_model_sync(expansion, settings)],
         "containers": [_model_server(expansion)],
