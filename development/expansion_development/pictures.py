@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SIDE = 128
-"""The scans are 8 x 8. Enlarged smoothly: a network that has seen photographs sees strokes then, not a staircase."""
+MARGIN = 3
+"""Pixels of white paper around a scan of 8 x 8, which is stored as it is, black on white. Chosen on half of these very scans
+(cross-validated: 0.95; enlarged smoothly to 64 with a margin 0.92, without a margin 0.91, enlarged without smoothing 0.81)."""
 _PHOTOGRAPHS = (
     ("skimage.data", "chelsea.png"),
     ("skimage.data", "coffee.png"),
