@@ -44,6 +44,7 @@ from expansion_development.watching import GaveUp, Watching
 
 NAMESPACE = "demo"
 _READY_SECONDS = 600.0
+_ENDPOINT_SECONDS = 30.0
 _METRICS = (
     "expansion_categories",
     "expansion_new_category_accuracy_ratio",
@@ -166,7 +167,7 @@ def _short(word: str) -> str:
 
 def _asked_of_served(api: Api, name: str, asked: Asked) -> list[Answer]:
     try:
-        address = served.endpoint(api, NAMESPACE, f"{name}-serving")
+        address = served.wait_for_endpoint(api, NAMESPACE, f"{name}-serving", _ENDPOINT_SECONDS)
         answers = served.predict(address, name, [picture.content for picture in asked.all])
     except (NotServed, OSError) as problem:
         raise DemoFailed(f"The served model does not answer: {problem}") from None

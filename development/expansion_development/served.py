@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import time
 from collections.abc import Sequence
 
 from expansion_development.kubernetes_api import Api
@@ -21,6 +22,18 @@ def endpoint(api: Api, namespace: str, service: str, port: str = "http") -> tupl
         if numbers and ready:
             return ready[0]["addresses"][0], numbers[0]
     raise NotServed(f"The Service {namespace}/{service} has no ready endpoint with a port {port!r}.")
+
+
+def wait_for_endpoint(api: Api, namespace: str, service: str, seconds: float) -> tuple[str, int]:
+    """A pod's readiness probe may say it a few seconds after the operator has seen the version live."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return endpoint(api, namespace, service)
+        except NotServed:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 def predict(address: tuple[str, int], model: str, images: Sequence[bytes]) -> list[tuple[str, float]]:
