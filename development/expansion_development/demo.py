@@ -76,7 +76,7 @@ class Demo:
                 with self.seconds.of("start"):
                     up = stack.ready()
             except StackFailed as problem:
-                say(f"No control plane can be had on this machine: {problem}")
+                _go_local(problem)
                 return demo_local.run(asked, before, images, self.seconds)
             outcome = self._grow(binaries["kubectl"], store, up, example, asked, before)
             stack.leave_up()
@@ -87,7 +87,7 @@ class Demo:
             with self.seconds.of("programs"):
                 return programs.obtain(programs.ALL, Places.of(dict(os.environ)), say)
         except ControlPlaneUnavailable as problem:
-            say(f"No control plane can be had on this machine: {problem}")
+            _go_local(problem)
             return None
 
     def _upload(self, store: StoreAddress, images: list[pictures.Picture]) -> Manifest:
@@ -137,6 +137,13 @@ class Demo:
             watching.until_ready(_READY_SECONDS)
         except GaveUp as problem:
             raise DemoFailed(f"{problem}\n{_logs(up)}") from None
+
+
+def _go_local(problem: Exception) -> None:
+    say(
+        "No control plane can be had on this machine, so the same resource is run in local mode, without one."
+    )
+    say(f"Why: {problem}")
 
 
 def _prepare(api: Api, store: StoreAddress) -> None:
