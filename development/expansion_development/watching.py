@@ -53,7 +53,7 @@ class Watching:
             now = (one["status"], one.get("reason", ""), one.get("message", ""))
             if self._seen.get(kind) != now:
                 self._seen[kind] = now
-                message = "〃" if said and now[2] == said else _shortened(now[2])
+                message = '"' if said and now[2] == said else _shortened(now[2])
                 self._line(f"{kind:<16} {now[0]:<8} {now[1]:<20} {message}".rstrip())
                 said = now[2]
         for kind in [kind for kind in self._seen if kind not in conditions]:

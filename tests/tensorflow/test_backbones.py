@@ -195,7 +195,8 @@ def test_a_network_whose_top_is_not_linear_on_a_vector_is_refused_by_name():
 
 def test_weights_that_cannot_be_downloaded_say_what_to_give_instead(tmp_path, monkeypatch):
     monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
-    monkeypatch.setattr("urllib.request._opener", None)  # made once from the environment, for the whole process
+    # urllib makes its opener once, from the environment, for the whole process.
+    monkeypatch.setattr("urllib.request._opener", None)
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     with pytest.raises(WeightsUnavailable) as refused:
