@@ -322,9 +322,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [head, ["---"] * len(head)]
     for one in rows:
         cells = [_cell(one[name], *one["intervals"][name]) for name in COLUMNS]
-        lines.append(
-            [one["backbone"], one["new_set"], one["evidence"], *cells, str(one["n_base"]), str(one["n_new"])]
-        )
+        star = " *" if one["head_has_seen_base_images"] else ""
+        counts = [str(one["n_base"]), str(one["n_new"])]
+        lines.append([one["backbone"] + star, one["new_set"], one["evidence"], *cells, *counts])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
