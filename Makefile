@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PYTHONPATH := development
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# OpenBLAS' threads wait by spinning: beside other work a fit of few rows takes ten times longer.
+export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(BIN)/pytest
 
 .PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-cluster check format crds locks bench-accuracy control-plane clean
