@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from expansion_contract.resource import Distortions, ExpansionSpec, OnOverlap, Solver, Strategy
+from expansion_contract.resource import (
+    Distortions,
+    ExpansionSpec,
+    OnBaseChange,
+    OnOverlap,
+    Solver,
+    Strategy,
+    Unknown,
+)
 
 _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
     ("spec.base.expansionRef", lambda s: s.base.expansion_ref is not None, "use spec.base.pretrained"),
@@ -17,6 +25,19 @@ _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
         lambda s: any(o.on_overlap in {OnOverlap.MERGE, OnOverlap.REPLACE} for o in s.categories.overlaps),
         "use Refuse or KeepBoth",
     ),
+    ("spec.categories.unknownImages", lambda s: s.categories.unknown_images is not None, "remove it"),
+    ("spec.base.pack", lambda s: s.base.pack is not None, "remove it"),
+    (
+        "spec.training.head.randomProjection",
+        lambda s: s.training.head.random_projection is not None,
+        "remove it",
+    ),
+    ("spec.training.unknown", lambda s: s.training.unknown != Unknown(), "remove it"),
+    (
+        "spec.retrain.onBaseChange",
+        lambda s: s.retrain.on_base_change is not OnBaseChange.RETRAIN,
+        "remove it",
+    ),
     (
         "spec.distortions",
         lambda s: (
@@ -28,11 +49,6 @@ _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
         "spec.training.head.solver",
         lambda s: s.training.head.solver in {Solver.DISCRIMINANT, Solver.GRADIENT_DESCENT},
         "use Auto or Softmax",
-    ),
-    (
-        "spec.training.head.gradientDescent",
-        lambda s: s.training.head.gradient_descent is not None,
-        "remove it",
     ),
     ("spec.training.fineTune", lambda s: s.training.fine_tune is not None, "remove it"),
     ("spec.compute.workers", lambda s: s.compute.workers > 1, "use 1"),

@@ -56,6 +56,38 @@ class Category(Lenient):
     uid: str = ""
     """WordNet id, where there is one."""
     group: Literal["base", "new"]
+    """`base`: the model that was grown had it."""
+    state: Literal["active", "retired", "replaced"] = "active"
+    """A retired or replaced category keeps its index and never answers."""
+    alias_of: int | None = None
+    """Answers of this index count for that one and carry its name."""
+
+
+class Overlap(Lenient):
+    """A new category that the base already knows."""
+
+    category: str
+    known: str
+    """The base's category."""
+    known_index: int
+    share: Proportion
+    """Images of the new category, of a sample, that the base answers with it."""
+    same_name: bool
+    """The names agree, too, or are synonyms."""
+    action: Literal["Refuse", "KeepBoth", "Merge", "Replace"]
+
+
+class EvidenceReport(Lenient):
+    """Something that stood for the old categories."""
+
+    kind: str
+    """replay, pack, unlabelled, procedural"""
+    training: int
+    calibration: int
+    test: int = 0
+    tells: str
+    """What it can say."""
+    cannot_tell: str
 
 
 class CategoryScore(Lenient):
@@ -116,7 +148,7 @@ class HeadReport(Lenient):
     offset: float
     temperature: float
     evidence: list[str]
-    """What stood for the old categories: replay, unlabelled, procedural."""
+    """What stood for the old categories: replay, pack, unlabelled, procedural."""
     steal_rate_validation: float | None = None
     base_rows_identical: bool
 
@@ -173,11 +205,17 @@ class RunReport(Lenient):
     findings: list[Finding] = []
     dataset: DatasetReport | None = None
     head: HeadReport | None = None
+    evidence: list[EvidenceReport] = []
+    advice: list[str] = []
+    """What more evidence would buy, a sentence each."""
+    overlaps: list[Overlap] = []
     metrics: Metrics | None = None
     confusions: list[Confusion] = []
     misclassified: list[Misclassified] = []
     categories: int = 0
     """Base and new; their names stand in the candidate's assets.extra/categories.json."""
     new_categories: list[Category] = []
+    given: list[str] = []
+    """New categories that ever got an index at this output, retired ones too, in the order of their indices."""
     files: list[File] = []
     """Of the candidate, complete: what is published is exactly this."""

@@ -125,8 +125,15 @@ class PublishedModel(Strict):
     """The folder of one published version, for example s3://models/cars/versions/7."""
 
 
+class GivenPack(Strict):
+    uri: Location
+    """The folder of a pack that `expansion pack build` made for these very weights."""
+
+    rules: ClassVar = (in_the_cluster_only("base.pack.uri", "uri"),)
+
+
 class Base(Strict):
-    """What is grown. Exactly one of the three."""
+    """What is grown: exactly one of pretrained, expansionRef and model."""
 
     pretrained: Pretrained | None = None
     """A pretrained network with its thousand ImageNet categories."""
@@ -134,12 +141,19 @@ class Base(Strict):
     """Grow what another expansion published."""
     model: PublishedModel | None = None
     """Grow one published version."""
+    pack: GivenPack | None = None
+    """Statistics and a few real bottlenecks of the pretrained network's own categories. A published version carries its own."""
 
     rules: ClassVar = (
         Rule(
             cel="[has(self.pretrained), has(self.expansionRef), has(self.model)].filter(given, given).size() == 1",
             message="spec.base needs exactly one of pretrained, expansionRef and model",
             holds=lambda b: [b.pretrained, b.expansion_ref, b.model].count(None) == 2,
+        ),
+        Rule(
+            cel="!has(self.pack) || has(self.pretrained)",
+            message="spec.base.pack goes with spec.base.pretrained only: a published version carries its own pack",
+            holds=lambda b: b.pack is None or b.pretrained is not None,
         ),
     )
 
@@ -159,7 +173,8 @@ class Categories(Strict):
     ] = []
     """Only these folders. Empty: all of them."""
     on_overlap: OnOverlap = OnOverlap.REFUSE
-    """A new category the base already has: Refuse stops before training, KeepBoth keeps two categories of one name."""
+    """A new category the base already knows, by name or by its answers: Refuse stops before training; KeepBoth keeps two categories;
+    Merge lets the new images count for the base's category; Replace retires the base's category in favour of the new one."""
     overlaps: Annotated[
         list[Overlap],
         Field(
@@ -168,8 +183,16 @@ class Categories(Strict):
         ),
     ] = []
     """Exceptions from onOverlap for single categories."""
+    unknown_images: Location | None = None
+    """Pictures of backgrounds and of other things: they become a category of their own, named unknown."""
 
-    rules: ClassVar = (in_the_cluster_only("categories.images", "images"),)
+    rules: ClassVar = (
+        in_the_cluster_only("categories.images", "images"),
+        Rule(
+            cel="!has(self.unknownImages) || self.unknownImages.startsWith('s3://')",
+            message="spec.categories.unknownImages must be an s3:// address; a local folder works only with the command line",
+        ),
+    )
 
 
 class Replay(Strict):
@@ -219,11 +242,38 @@ class GradientDescent(Strict):
     """Images per step."""
 
 
+class RandomProjection(Strict):
+    """New rows see the bottleneck and, beside it, random features of it; the base's rows see the bottleneck alone, as before."""
+
+    dimensions: Annotated[int, Field(ge=64, le=20_000)] = 4096
+    """How many random features."""
+
+
 class Head(Strict):
     solver: Solver = Solver.AUTO
-    """How the new rows are fitted. Auto takes Softmax today."""
+    """How the new rows are fitted. Softmax: regularised log-likelihood. Discriminant: closed form, the same in any order of arrival.
+    GradientDescent: as retrain.py did it. Auto: the best of Softmax and Discriminant on validation images, at equal steals."""
     gradient_descent: GradientDescent | None = None
     """Settings of the solver GradientDescent."""
+    random_projection: RandomProjection | None = None
+    """Optional: for new categories that the bottleneck alone does not separate."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.gradientDescent) || (has(self.solver) && self.solver == 'GradientDescent')",
+            message="spec.training.head.gradientDescent goes with solver: GradientDescent only",
+            holds=lambda h: h.gradient_descent is None or h.solver is Solver.GRADIENT_DESCENT,
+        ),
+    )
+
+
+class Unknown(Strict):
+    """Pictures of nothing the model knows. Every answer carries its outcome (known, unsure or unknown) beside the names."""
+
+    coverage_percent: Annotated[float, Field(ge=50, le=99.9)] = 95.0
+    """How many held-out images of known categories the thresholds must let through."""
+    in_answers: bool = False
+    """Put the word unknown in the place of the first name when that is the outcome."""
 
 
 class FineTune(Strict):
@@ -240,6 +290,8 @@ class Training(Strict):
     """The linear classifier on bottlenecks."""
     steal_budget_percent: Annotated[float, Field(ge=0, le=100)] = 0.5
     """How many images of base categories may at most be answered with a new category."""
+    unknown: Unknown = Unknown()
+    """What is said of pictures that show nothing the model knows."""
     fine_tune: FineTune | None = None
     """Train the backbone's last layers too."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
@@ -374,11 +426,18 @@ class Serving(Strict):
     """CPU and memory of the model server."""
 
 
+class OnBaseChange(StrEnum):
+    RETRAIN = "Retrain"
+    REPORT = "Report"
+
+
 class Retrain(Strict):
     poll_interval: Duration = "10m"
     """How often the images are listed again; changed images start a new run."""
     revision: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Raise it to train again with nothing else changed."""
+    on_base_change: OnBaseChange = OnBaseChange.RETRAIN
+    """When the expansion that spec.base.expansionRef names publishes a new version: grow that one, or only say so."""
     schedule: Annotated[str, StringConstraints(max_length=128)] = ""
     """A cron schedule."""
 

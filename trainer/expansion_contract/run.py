@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from expansion_contract import layout
@@ -18,7 +20,7 @@ from expansion_contract.resource import (
 )
 from expansion_contract.schema import Lenient, Strict
 
-TRAINER_GENERATION = 1
+TRAINER_GENERATION = 2
 """Raised when the same inputs would give another model; a new release that does not change models does not retrain."""
 
 RUN_ID_DIGITS = 16
@@ -41,6 +43,43 @@ class Owner(Lenient):
         return f"{self.namespace}/{self.name}"
 
 
+class PublishedBase(Strict):
+    """A published version that is grown."""
+
+    uri: str
+    """Its folder, `…/versions/7`."""
+    manifest_sha256: str
+    """Of its manifest.json, which names every file's digest."""
+
+
+class PackBase(Strict):
+    """A pack that was made for a pretrained network."""
+
+    uri: str
+    digest: str
+    """SHA-256 of its pack.json, which names every file's digest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run starts from that neither the resource nor the listing of its images says."""
+
+    model: PublishedBase | None = None
+    pack: PackBase | None = None
+    given: tuple[str, ...] = ()
+    """New categories that ever got an index at this output, in the order of their indices. A later run keeps it."""
+    categories: tuple[str, ...] = ()
+    """New categories of the listing."""
+    previous: str | None = None
+    """The folder of the last published version of this output, whose category list is continued."""
+
+
+def index_order(given: Sequence[str], categories: Sequence[str]) -> list[str]:
+    """Today's new categories in the order of their indices: those that have one keep it, the others follow by name."""
+    current = set(categories)
+    return [*(name for name in given if name in current), *sorted(current - set(given))]
+
+
 class TrainingRun(Strict):
     """Read from storage by the trainer. Strict: a field this trainer does not know would change the model unseen."""
 
@@ -48,7 +87,15 @@ class TrainingRun(Strict):
     run_id: str
     owner: Owner
     mode: Mode
-    base: Pretrained
+    base: Pretrained | None = None
+    """The pretrained network that is grown; exactly one of `base` and `model`."""
+    model: PublishedBase | None = None
+    pack: PackBase | None = None
+    """Of the pretrained network."""
+    given: list[str] = []
+    """See Start.given."""
+    previous: str | None = None
+    """See Start.previous."""
     categories: Categories
     replay: str | None = None
     unlabelled: str | None = None
@@ -64,18 +111,16 @@ class TrainingRun(Strict):
     storage: StorageAccess = StorageAccess()
 
 
-def model_inputs(expansion: ClassifierExpansion, dataset_digest: str) -> dict[str, Any]:
+def model_inputs(
+    expansion: ClassifierExpansion, dataset_digest: str, start: Start = Start()
+) -> dict[str, Any]:
     """Everything that changes the model, and nothing else: no address, no threshold, no replica count."""
     spec = expansion.spec
-    assert spec.base.pretrained is not None, "availability.refused stops the others earlier"
-    weights = spec.base.pretrained.weights
+    order = index_order(start.given, start.categories)
     return {
         "generation": TRAINER_GENERATION,
         "mode": spec.mode.value,
-        "base": {
-            "architecture": spec.base.pretrained.architecture,
-            "weights": weights.sha256 or weights.name,
-        },
+        "base": _base_inputs(expansion, start),
         "dataset": dataset_digest,
         "include": sorted(spec.categories.include),
         "onOverlap": spec.categories.on_overlap.value,
@@ -84,22 +129,40 @@ def model_inputs(expansion: ClassifierExpansion, dataset_digest: str) -> dict[st
         "distortions": spec.distortions.to_wire(),
         "training": spec.training.to_wire(),
         "revision": spec.retrain.revision,
+        # A first run and a revert to it are the same run, although indices have been given in between.
+        **({"order": order} if order != sorted(order) else {}),
     }
 
 
-def run_id(expansion: ClassifierExpansion, dataset_digest: str) -> str:
-    canonical = json.dumps(model_inputs(expansion, dataset_digest), sort_keys=True, separators=(",", ":"))
+def _base_inputs(expansion: ClassifierExpansion, start: Start) -> dict[str, Any]:
+    pretrained = expansion.spec.base.pretrained
+    if pretrained is None:
+        assert start.model is not None, "a published base is resolved before its run is named"
+        return {"manifest": start.model.manifest_sha256}
+    return {
+        "architecture": pretrained.architecture,
+        "weights": pretrained.weights.sha256 or pretrained.weights.name,
+        **({"pack": start.pack.digest} if start.pack else {}),
+    }
+
+
+def run_id(expansion: ClassifierExpansion, dataset_digest: str, start: Start = Start()) -> str:
+    inputs = model_inputs(expansion, dataset_digest, start)
+    canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:RUN_ID_DIGITS]
 
 
-def training_run(expansion: ClassifierExpansion, dataset_digest: str) -> TrainingRun:
+def training_run(expansion: ClassifierExpansion, dataset_digest: str, start: Start = Start()) -> TrainingRun:
     spec = expansion.spec
-    assert spec.base.pretrained is not None, "availability.refused stops the others earlier"
     return TrainingRun(
-        run_id=run_id(expansion, dataset_digest),
+        run_id=run_id(expansion, dataset_digest, start),
         owner=Owner(namespace=expansion.metadata.namespace, name=expansion.metadata.name),
         mode=spec.mode,
         base=spec.base.pretrained,
+        model=start.model,
+        pack=start.pack,
+        given=list(start.given),
+        previous=start.previous,
         categories=spec.categories,
         replay=spec.replay.images if spec.replay else None,
         unlabelled=spec.unlabelled.images if spec.unlabelled else None,

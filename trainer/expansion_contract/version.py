@@ -16,6 +16,8 @@ class VersionManifest(Lenient):
     owner: Owner
     published_at: str
     categories: int
+    given: list[str] = []
+    """New categories that ever got an index at this output, retired ones too, in the order of their indices."""
     files: list[File]
 
 
@@ -31,6 +33,8 @@ class ServingDocument(Lenient):
     """Of the bytes of versions/<version>/manifest.json."""
     last_version: int
     """The highest number ever given; never given again, even if its folder is gone."""
+    given: list[str] = []
+    """The longest of all versions' lists: an index that was given once belongs to its category for ever."""
 
 
 class GoldenImage(Lenient):

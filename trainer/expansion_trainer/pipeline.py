@@ -67,6 +67,7 @@ class _Work:
 
 def _train(work: _Work) -> RunReport:
     run, enter = work.run, work.tracker.enter
+    assert run.base is not None, "availability.refused stops published bases earlier"
     enter(Stage.SCAN, f"Listing {run.categories.images}")
     scanned = scan(run, work.stores.open)
 
