@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from expansion_contract.gate import verdict
 from expansion_contract.intervals import wilson
-from expansion_contract.report import BaseDrop, Proportion
+from expansion_contract.report import BaseDrop, Paired, Proportion
 from expansion_contract.resource import Acceptance
 
 
@@ -50,6 +50,40 @@ def test_a_drop_near_the_limit_on_few_images_is_not_accepted_with_confidence():
     few = BaseDrop(measured=True, source="replay", lost=0, n=20, value=0.0, low=0.0, high=0.16)
     acceptance = Acceptance(maximum_base_accuracy_drop=0.01, confidence=0.95)
     assert not verdict(report(metrics=metrics(base_drop=few)), acceptance).accepted
+
+
+def drop(before: int, after: int, both: int, n: int) -> BaseDrop:
+    table = Paired(before=before, after=after, both=both, n=n)
+    low, high = table.interval()
+    value = (before - after) / n
+    return BaseDrop(
+        measured=True,
+        source="replay",
+        lost=before - after,
+        n=n,
+        value=value,
+        low=low,
+        high=high,
+        paired=table,
+    )
+
+
+def test_answers_that_were_won_do_not_hide_how_unsure_the_drop_is():
+    """10 lost and 10 won are a drop of 0, and no sign that the next 300 images lose none."""
+    calm, restless = drop(240, 240, 240, 300), drop(240, 240, 230, 300)
+    acceptance = Acceptance(maximum_base_accuracy_drop=0.02, confidence=0.95)
+    assert verdict(report(metrics=metrics(base_drop=calm)), acceptance).accepted
+    assert not verdict(report(metrics=metrics(base_drop=restless)), acceptance).accepted
+
+
+def test_the_asked_confidence_decides_how_wide_the_paired_interval_is():
+    few = drop(500, 498, 498, 648)
+    at = [few.paired.interval(2 * confidence - 1)[1] for confidence in (0.8, 0.95, 0.99)]  # type: ignore[union-attr]
+    assert few.value < at[0] < at[1] < at[2]
+    between = Acceptance(maximum_base_accuracy_drop=(at[0] + at[1]) / 2, confidence=0.8)
+    assert verdict(report(metrics=metrics(base_drop=few)), between).accepted
+    stricter = between.model_copy(update={"confidence": 0.95})
+    assert not verdict(report(metrics=metrics(base_drop=few)), stricter).accepted
 
 
 def test_an_estimate_is_called_one():

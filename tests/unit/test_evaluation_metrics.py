@@ -54,7 +54,7 @@ def test_the_paired_interval_is_the_published_one(
 ) -> None:
     before = flags((True, both + lost), (False, won + neither))
     after = flags((True, both), (False, lost), (True, won), (False, neither))
-    assert metrics.paired_interval(before, after) == pytest.approx((low, high), abs=1e-4)
+    assert metrics.paired(before, after).interval() == pytest.approx((low, high), abs=1e-4)
 
 
 def test_the_paired_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -63,7 +63,7 @@ def test_the_paired_interval_covers_the_truth_about_as_often_as_it_says() -> Non
     for _ in range(1500):
         before = random.random(300) < 0.8
         after = before & (random.random(300) >= 0.02 / 0.8)
-        low, high = metrics.paired_interval(before, after)
+        low, high = metrics.paired(before, after).interval()
         covered += low <= 0.02 <= high
     assert 0.93 < covered / 1500 <= 1.0
 
@@ -71,7 +71,7 @@ def test_the_paired_interval_covers_the_truth_about_as_often_as_it_says() -> Non
 def test_pairing_makes_the_interval_narrower_than_two_separate_ones() -> None:
     before = flags((True, 500), (False, 148))
     after = flags((True, 498), (False, 150))
-    low, high = metrics.paired_interval(before, after)
+    low, high = metrics.paired(before, after).interval()
     assert -0.005 < low < 2 / 648 < high < 0.02
 
 

@@ -78,11 +78,7 @@ def _at_least(field: str, what: str, figure: Proportion, threshold: float, confi
 
 def _drop(drop: BaseDrop, threshold: float, confidence: float | None) -> Check:
     path = "spec.acceptance.maximumBaseAccuracyDrop"
-    bound = (
-        max(drop.value, wilson(max(drop.lost, 0), drop.n, 2 * confidence - 1)[1])
-        if confidence and confidence > 0.5
-        else drop.value
-    )
+    bound = _most(drop, confidence) if confidence and confidence > 0.5 else drop.value
     passed = bound <= threshold
     how = "measured" if drop.measured else "estimated"
     bounded = f", at most {bound:.4f} with {confidence:.0%} confidence" if confidence else ""
@@ -91,6 +87,13 @@ def _drop(drop: BaseDrop, threshold: float, confidence: float | None) -> Check:
         f" {'not ' * (not passed)}at most {path} {threshold:.4f}."
     )
     return Check(path=path, passed=passed, message=message)
+
+
+def _most(drop: BaseDrop, confidence: float) -> float:
+    """What the drop is at most. Steals alone, without an answer before, are a share like any other."""
+    if drop.paired is not None:
+        return drop.paired.interval(2 * confidence - 1)[1]
+    return max(drop.value, wilson(max(drop.lost, 0), drop.n, 2 * confidence - 1)[1])
 
 
 def _recalls(metrics: Metrics, threshold: float, confidence: float | None) -> Iterable[Check]:

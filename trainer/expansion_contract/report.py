@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from expansion_contract.intervals import wilson
+from expansion_contract.intervals import newcombe, wilson
 from expansion_contract.schema import Lenient, Strict
 
 FORMAT_VERSION: Literal[1] = 1
@@ -35,19 +35,47 @@ class Proportion(Lenient):
         return cls(hits=hits, n=n, value=hits / n if n else 0.0, low=low, high=high)
 
 
+class Estimate(Lenient):
+    """A figure that is no share of images, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    """Images it is of."""
+
+
+class Paired(Lenient):
+    """The same images, answered before and after."""
+
+    before: int
+    """Right before."""
+    after: int
+    both: int
+    """Right both times."""
+    n: int
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Of the share that was lost: before minus after."""
+        return newcombe(self.before, self.after, self.both, self.n, confidence)
+
+
 class BaseDrop(Lenient):
     """How much accuracy the base categories lost: correct before minus correct after, over n images of base categories.
 
-    `measured` False: no labelled base images exist, `lost` counts steals among pictures of the `source` instead.
+    `measured` False: no labelled base images are left to measure with. `lost` then counts steals among pictures of the `source`,
+    or, of a pack, answers lost among bottlenecks that have helped to set the boundary.
     """
 
     measured: bool
-    source: Literal["replay", "unlabelled", "procedural"]
+    source: Literal["replay", "pack", "unlabelled", "procedural"]
     lost: int
     n: int
     value: float
     low: float
     high: float
+    paired: Paired | None = None
+    """None: there is no answer before to compare with, only a steal or none."""
 
 
 class Category(Lenient):
@@ -106,6 +134,95 @@ class Confusion(Lenient):
     count: int
 
 
+class CalibrationError(Lenient):
+    """Mean distance between score and share of right answers, over bins of equally many images."""
+
+    value: float
+    floor: float
+    """What scores that are exactly right would show on as many images: the error of so few images, not of the model."""
+    n: int
+
+
+class ScoreBin(Lenient):
+    """Images of about the same score."""
+
+    score: float
+    right: float
+    n: int
+
+
+class Calibration(Lenient):
+    """What a score is worth. A group without labelled test images is None."""
+
+    overall: CalibrationError
+    base: CalibrationError | None = None
+    new: CalibrationError | None = None
+    bins: list[ScoreBin] = []
+    """Of all labelled test images, from the lowest score to the highest."""
+
+
+class JointBound(Lenient):
+    """What these bottlenecks allow: every row, the base's too, fitted anew on all labelled images together, without the test's."""
+
+    overall: Proportion | None = None
+    base: Proportion | None = None
+    new: Proportion | None = None
+    why_not: str = ""
+    """Why it was not computed."""
+
+
+class Threshold(Lenient):
+    """From which score on an image of a group is let through."""
+
+    group: str
+    """base, or new for each expansion's categories"""
+    known: float
+    """Below: unknown."""
+    sure: float
+    """A best score below: unsure."""
+    n: int
+    """Held-out images that set it."""
+    pooled: bool
+    """Too few of its own: set by those of all groups together."""
+
+
+class Outcomes(Lenient):
+    """What is said of the test images of one group."""
+
+    group: str
+    """base, new, or what kind of pictures that show nothing the model knows"""
+    known: int
+    unsure: int
+    unknown: int
+
+
+class DetectorScore(Lenient):
+    """A way to tell the known from the unknown, and how well it did on new categories that were left out in turn."""
+
+    method: str
+    auroc: float
+    chosen: bool = False
+
+
+class UnknownReport(Lenient):
+    """How pictures of nothing the model knows are told."""
+
+    method: str
+    coverage: float
+    """Share of held-out images of known categories that the thresholds let through."""
+    thresholds: list[Threshold]
+    tried: list[DetectorScore] = []
+    left_out: int = 0
+    """Images of left-out new categories on which the methods were compared."""
+    auroc: Estimate | None = None
+    """On test images: known ones against unknown ones; 0.5 is guessing."""
+    auroc_of: str = ""
+    """Which images were the unknown ones."""
+    outcomes: list[Outcomes] = []
+    why_not: str = ""
+    """Why there is no detector."""
+
+
 class Misclassified(Lenient):
     key: str
     truth: str
@@ -142,6 +259,25 @@ class DatasetReport(Lenient):
     duplicates: int = 0
 
 
+class TriedHead(Lenient):
+    """A head that was fitted and compared, at the same steal rate as the others."""
+
+    solver: str
+    l2: float | None = None
+    accuracy: float
+    """Of held-out new images, against all categories."""
+    chosen: bool = False
+
+
+class CurvePoint(Lenient):
+    """Where a fit in steps stood."""
+
+    step: int
+    training_loss: float
+    training_accuracy: float
+    validation_accuracy: float | None = None
+
+
 class HeadReport(Lenient):
     solver: str
     l2: float
@@ -150,24 +286,54 @@ class HeadReport(Lenient):
     evidence: list[str]
     """What stood for the old categories: replay, pack, unlabelled, procedural."""
     steal_rate_validation: float | None = None
+    steal_images: int = 0
+    """n of that rate: a quantile of few photographs is not the true rate."""
+    steal_budget: float | None = None
+    chosen_on: int = 0
+    """Held-out new images on which L2, offset and temperature were chosen."""
     base_rows_identical: bool
+    random_projection: int | None = None
+    """Random directions that new rows see beside the bottleneck."""
+    tried: list[TriedHead] = []
+    curve: list[CurvePoint] = []
 
 
 class Metrics(Lenient):
-    """All on test images, all logits. `base_*` None where no labelled base images exist."""
+    """All on test images, all logits. `base_*` None where no labelled base images exist.
+
+    `base` is everything that the starting model had. An alias counts for its target; images of a replaced category are only
+    in `replaced`.
+    """
 
     overall: Proportion
+    overall_top5: Proportion | None = None
+    macro_recall: Estimate | None = None
+    """Every tested category counts alike, base and new."""
     new: Proportion
     new_closed: Proportion
     """New categories among themselves: the bound of `new`."""
     new_top5: Proportion
+    new_macro_recall: Estimate | None = None
     base_before: Proportion | None = None
     base_after: Proportion | None = None
+    base_top5_before: Proportion | None = None
+    base_top5_after: Proportion | None = None
     base_drop: BaseDrop | None = None
     """None in mode Replace: there is no base."""
     steals: Proportion | None = None
     """Base or unlabelled images answered with a new category."""
+    steal_pairs: list[Confusion] = []
+    """Where the truth is not known, it is the base's answer before."""
+    misses: Proportion | None = None
+    """New images answered with a base category."""
+    miss_pairs: list[Confusion] = []
+    replaced: Proportion | None = None
+    """Images of base categories that a new one replaced, answered with that one."""
+    joint: JointBound | None = None
     calibration_error: float | None = None
+    """Of `calibration`, overall."""
+    calibration: Calibration | None = None
+    unknown: UnknownReport | None = None
     categories: list[CategoryScore]
 
 

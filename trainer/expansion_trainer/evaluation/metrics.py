@@ -2,14 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from expansion_contract.intervals import wilson
-from expansion_contract.report import BaseDrop, Proportion
+from expansion_contract.report import BaseDrop, Paired, Proportion
 from expansion_trainer.head.softmax import Array, Doubles, Flags, Labels, Rows
 
 CHUNK = 4096
@@ -71,46 +69,25 @@ def proportion(hits: Flags) -> Proportion:
 
 def measured_drop(before: Flags, after: Flags) -> BaseDrop:
     """Right before minus right after, on the same images, with Newcombe's interval for paired differences."""
-    lost = int(before.sum()) - int(after.sum())
-    low, high = paired_interval(before, after)
-    n = len(before)
+    table = paired(before, after)
+    low, high = table.interval()
+    lost, n = table.before - table.after, table.n
     return BaseDrop(
-        measured=True, source="replay", lost=lost, n=n, value=lost / n if n else 0.0, low=low, high=high
+        measured=True,
+        source="replay",
+        lost=lost,
+        n=n,
+        value=lost / n if n else 0.0,
+        low=low,
+        high=high,
+        paired=table,
     )
 
 
-def paired_interval(before: Flags, after: Flags) -> tuple[float, float]:
-    """The 95 % interval of mean(before) - mean(after), before and after being of the same images.
-
-    Newcombe, "Improved confidence intervals for the difference between binomial proportions based on paired data", Statistics in
-    Medicine 17 (1998), method 10: the Wilson limits of both proportions, joined as their correlation phi says.
-    """
-    n = len(before)
-    if n == 0:
-        return -1.0, 1.0
-    p, q = float(before.mean()), float(after.mean())
-    (p_low, p_high), (q_low, q_high) = wilson(int(before.sum()), n), wilson(int(after.sum()), n)
-    phi = _correlation(before, after)
-    return (
-        max(-1.0, p - q - _joined_half(p - p_low, q_high - q, phi)),
-        min(1.0, p - q + _joined_half(p_high - p, q - q_low, phi)),
+def paired(before: Flags, after: Flags) -> Paired:
+    return Paired(
+        before=int(before.sum()), after=int(after.sum()), both=int((before & after).sum()), n=len(before)
     )
-
-
-def _joined_half(first: float, second: float, phi: float) -> float:
-    return sqrt(max(0.0, first * first - 2 * phi * first * second + second * second))
-
-
-def _correlation(before: Flags, after: Flags) -> float:
-    """Phi of the 2x2 table, its numerator lowered by n/2 as method 10 asks when it is positive."""
-    n = len(before)
-    both, neither = int((before & after).sum()), int((~before & ~after).sum())
-    lost, won = int((before & ~after).sum()), int((~before & after).sum())
-    margins = (both + lost) * (won + neither) * (both + won) * (lost + neither)
-    excess: float = both * neither - lost * won
-    if excess > 0:
-        excess = max(0.0, excess - n / 2)
-    return excess / sqrt(margins) if margins else 0.0
 
 
 def calibration_error(score: Doubles, right: Flags) -> float | None:
