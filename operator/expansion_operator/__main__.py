@@ -10,12 +10,15 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from prometheus_client import start_http_server
 
 from expansion_operator import handlers, health
 from expansion_operator.cluster import ApiError, Cluster, Refused, connect
+from expansion_operator.lease import Elector
 from expansion_operator.metrics import OperatorMetrics
 from expansion_operator.options import Options, log_to_stderr, options
 from expansion_operator.plan import plan
@@ -26,6 +29,8 @@ from expansion_operator.work_queue import Key, WorkQueue, key_of, resync
 RESYNC_SECONDS = 300.0
 EXIT_SECONDS = 20.0
 RETRY_SECONDS = 3.0
+LEASE_SECONDS = 3.0
+"""For each request about the Lease: three of them fit into the time after which its holder gives up."""
 
 logger = logging.getLogger("expansion_operator")
 
@@ -41,7 +46,8 @@ async def run(given: Options) -> None:
     metrics.depth, metrics.watchers = lambda: queue.depth, watchers.up
     host, port = given.metrics_address
     start_http_server(port, host, metrics.registry)
-    health.serve(*given.health_address, alive=watchers.problem, ready=watchers.not_ready)
+    elector = _elector(given)
+    health.serve(*given.health_address, alive=watchers.problem, ready=_ready(watchers, elector))
 
     async def keys() -> list[Key]:
         """Of all that is and all that was. Also teaches us who uses which output, before the first Job is created."""
@@ -51,6 +57,11 @@ async def run(given: Options) -> None:
         return [key_of(text) for text in (*there, *gone)]
 
     tasks = [asyncio.create_task(watchers.look(), name="watcher probe")]
+    if elector:
+        metrics.leads = elector.is_leading
+        if not await asyncio.to_thread(elector.acquire, stop.is_set):
+            return
+        elector.keep(lost=_end_at_once)
     await _once_it_works(keys, stop)
     watchers.expect()
     tasks += [
@@ -64,6 +75,42 @@ async def run(given: Options) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait_for(asyncio.to_thread(pool.shutdown, cancel_futures=True), EXIT_SECONDS)
+    if elector:
+        await asyncio.to_thread(elector.give_back)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Lease:
+    """One Lease by a client of its own: a busy pool of connections must not cost us the lead."""
+
+    cluster: Cluster
+    namespace: str
+    name: str
+
+    def read(self) -> dict[str, Any] | None:
+        return self.cluster.lease(self.namespace, self.name)
+
+    def write(self, lease: dict[str, Any]) -> bool:
+        return self.cluster.write_lease(self.namespace, self.name, lease)
+
+
+def _elector(given: Options) -> Elector | None:
+    if given.lease is None:
+        return None
+    namespace, name = given.lease
+    own = Cluster(connect(connections=1), seconds=LEASE_SECONDS)
+    return Elector(_Lease(cluster=own, namespace=namespace, name=name), given.identity)
+
+
+def _ready(watchers: handlers.Watchers, elector: Elector | None) -> Callable[[], str | None]:
+    """Who waits for the Lease is ready: to take over is all it has to do."""
+    return lambda: None if elector and not elector.has_led() else watchers.not_ready()
+
+
+def _end_at_once() -> None:
+    """Another operator may act by now: nothing that is under way here may be finished."""
+    logging.shutdown()
+    os._exit(1)
 
 
 def _reconciler(cluster: Cluster, metrics: OperatorMetrics, given: Options) -> Reconciler:

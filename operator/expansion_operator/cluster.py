@@ -30,6 +30,7 @@ _GROUPS = {
     "Pod": ("/api/v1", "pods"),
     "Secret": ("/api/v1", "secrets"),
     "Event": ("/api/v1", "events"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "ClassifierExpansion": (f"/apis/{GROUP}/{VERSION}", PLURAL),
 }
 
@@ -79,9 +80,12 @@ def connect(connections: int) -> client.ApiClient:
 
 
 class Cluster:
-    def __init__(self, api: client.ApiClient, namespaces: tuple[str, ...] = ()) -> None:
-        """`namespaces`: where our resources are looked for; empty: everywhere."""
+    def __init__(
+        self, api: client.ApiClient, namespaces: tuple[str, ...] = (), seconds: float = READ_SECONDS
+    ) -> None:
+        """`namespaces`: where our resources are looked for; empty: everywhere. `seconds`: for one answer."""
         self._api, self._namespaces = api, namespaces
+        self._timeout = (min(CONNECT_SECONDS, seconds), seconds)
 
     # Reading
 
@@ -223,6 +227,25 @@ class Cluster:
             )
         )
 
+    # The Lease: what this room knows of it is how to read and replace it
+
+    def lease(self, namespace: str, name: str) -> Body | None:
+        return self._get("Lease", namespace, name)
+
+    def write_lease(self, namespace: str, name: str, lease: Body) -> bool:
+        """Creates it, or replaces the very resourceVersion that it carries. False: somebody was faster."""
+        metadata = {**lease["metadata"], "namespace": namespace, "name": name}
+        manifest = {**lease, "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+        replacement = _Request(method="PUT", path=_path("Lease", namespace, name), body=manifest)
+        try:
+            is_new = "resourceVersion" not in metadata
+            self._ask(f"to hold {_title(manifest)}", _creation(manifest) if is_new else replacement)
+        except ApiError as error:
+            if error.status not in {404, 409}:
+                raise
+            return False
+        return True
+
     # Speaking
 
     def _get(self, kind: str, namespace: str, name: str) -> Body | None:
@@ -256,9 +279,8 @@ class Cluster:
             header_params={"Accept": "application/json", "Content-Type": request.content_type},
             auth_settings=["BearerToken"],
         )
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
         try:
-            response = self._api.call_api(method, url, headers, request.body, _request_timeout=timeout)
+            response = self._api.call_api(method, url, headers, request.body, _request_timeout=self._timeout)
             content = bytes(response.read())  # type: ignore[no-untyped-call]
         except (HTTPError, client.ApiException) as error:
             raise ApiError(0, f"The API server cannot be reached: {error}") from error

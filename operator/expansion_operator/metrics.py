@@ -231,10 +231,11 @@ def _counted(
 
 @dataclass(kw_only=True)
 class OperatorMetrics:
-    """The operator's own health. `depth` and `watchers` are asked at scrape time."""
+    """The operator's own health. `depth`, `watchers` and `leads` are asked at scrape time."""
 
     depth: Callable[[], int] = lambda: 0
     watchers: Callable[[], dict[str, bool]] = dict
+    leads: Callable[[], bool] = lambda: True
     expansions: Expansions = field(default_factory=Expansions)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -278,3 +279,8 @@ class _Live(Collector):
         for kind, up in sorted(self._metrics.watchers().items()):
             watchers.add_metric([kind], float(up))
         yield watchers
+        yield GaugeMetricFamily(
+            "expansion_operator_leader",
+            "1 if this operator acts; 0 if it waits for the Lease.",
+            value=float(self._metrics.leads()),
+        )

@@ -3,6 +3,8 @@
 import argparse
 import json
 import logging
+import socket
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +20,8 @@ class Options:
     health_address: tuple[str, int]
     workers: int
     log_level: str
+    lease: tuple[str, str] | None  # namespace and name; None: there is only one operator
+    identity: str
 
 
 def options(arguments: list[str], environment: Mapping[str, str]) -> Options:
@@ -44,6 +48,8 @@ def options(arguments: list[str], environment: Mapping[str, str]) -> Options:
         metrics_address=_address(given.metrics_address),
         health_address=_address(given.health_address),
         workers=given.workers,
+        lease=_lease(given.lease, environment),
+        identity=given.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",
         log_level=given.log_level,
     )
 
@@ -63,6 +69,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     flag("cluster-domain", "cluster.local", "DNS domain of the cluster")
     flag("metrics-address", "0.0.0.0:8080", "where /metrics is served")
     flag("health-address", "0.0.0.0:8081", "where /healthz and /readyz are served")
+    flag(
+        "lease",
+        None,
+        "namespace/name of the Lease that one of several operators holds; empty: there is only one",
+    )
+    flag("identity", None, "who holds the Lease; empty: the host's name and a random part")
     flag("log-level", "INFO", "DEBUG, INFO, WARNING or ERROR")
     namespaces = [environment["EXPANSION_NAMESPACE"]] if environment.get("EXPANSION_NAMESPACE") else None
     everywhere = environment.get("EXPANSION_ALL_NAMESPACES", "").lower() == "true"
@@ -72,6 +84,15 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument("--all-namespaces", action="store_true", default=everywhere, help="the whole cluster")
     parser.add_argument("--workers", type=int, default=int(environment.get("EXPANSION_WORKERS", "4")))
     return parser
+
+
+def _lease(text: str | None, environment: Mapping[str, str]) -> tuple[str, str] | None:
+    if not text:
+        return None
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        _parser(environment).error(f"--lease {text}: give it as namespace/name")
+    return namespace, name
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -73,7 +73,9 @@ def _python_path() -> dict[str, str]:
 class Operator:
     """The operator as a process; it may be killed and started again. No namespace: all of them."""
 
-    def __init__(self, kubeconfig: Path, log: Path, *namespaces: str, trainer: str = TRAINER) -> None:
+    def __init__(
+        self, kubeconfig: Path, log: Path, *namespaces: str, trainer: str = TRAINER, **flags: str
+    ) -> None:
         self._environment = {**processes.python_environment(), "KUBECONFIG": str(kubeconfig)}
         self.log = log
         self.metrics, self.health = processes.free_port(), processes.free_port()
@@ -84,6 +86,7 @@ class Operator:
             *("--metrics-address", f"127.0.0.1:{self.metrics}"),
             *("--health-address", f"127.0.0.1:{self.health}"),
             *where,
+            *(word for name, value in flags.items() for word in (f"--{name}", value)),
         ]
         self.process: Popen[bytes] | None = None
 
