@@ -169,6 +169,18 @@ def wait_until_gone(name: str, kinds: str, seconds: float) -> None:
         time.sleep(1)
 
 
+def operators_said() -> str:
+    """All that every operator wrote down: one acts, the other waits."""
+    of_operators = ("--selector", "app.kubernetes.io/component=operator")
+    return kubectl("logs", *of_operators, "--namespace", SYSTEM, "--prefix", "--tail", "-1")
+
+
+def acting_operator() -> Body:
+    """The pod that holds the Lease."""
+    lease = kubectl_json("get", "lease", "expansion-classifier-expansion", "--namespace", SYSTEM)
+    return kubectl_json("get", "pod", lease["spec"]["holderIdentity"], "--namespace", SYSTEM)
+
+
 def in_the_operator(*command: str, given: str | None = None) -> str:
     """Run in the operator's pod, from where every Service can be reached."""
     return kubectl("exec", "--stdin", "--namespace", SYSTEM, OPERATOR, "--", *command, given=given)

@@ -75,7 +75,8 @@ def test_a_namespaced_installation_has_no_cluster_wide_permission_to_anything():
     bound = [body for body in objects if body["kind"] == "ClusterRoleBinding"]
     assert bound == []
     roles = [body for body in objects if body["kind"] == "Role"]
-    assert [role["metadata"]["namespace"] for role in roles] == ["shop", "garden"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["shop", "garden", SYSTEM]
+    assert {group for rule in roles[-1]["rules"] for group in rule["apiGroups"]} == {"coordination.k8s.io"}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_an_image_by_digest_and_a_registry_reach_the_pods():
     values = f"images.registry=registry.example.com/ml,images.operator.digest={digest}"
     (container,) = one(rendered("--set", values), "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == f"registry.example.com/ml/classifier-expansion/operator@{digest}"
-    variables = {variable["name"]: variable["value"] for variable in container["env"]}
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
     assert (
         variables["EXPANSION_TRAINER_IMAGE"] == "registry.example.com/ml/classifier-expansion/trainer:0.1.0"
     )

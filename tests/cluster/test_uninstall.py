@@ -1,11 +1,13 @@
 """Another installation, then `helm uninstall`: runs last, by its file's name, because it takes the installation away."""
 
 import pytest
-from cluster_tools import OPERATOR, RELEASE, SYSTEM, Images, attempt, install, kubectl, run
+from cluster_tools import RELEASE, SYSTEM, Images, attempt, install, kubectl, operators_said, run
+
+from expansion_development.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 OF_OURS = f"app.kubernetes.io/instance={RELEASE}"
-KINDS = "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings"
+KINDS = "deployments,leases,poddisruptionbudgets,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings"
 
 
 def test_an_operator_of_some_namespaces_gets_along_with_roles_in_them(
@@ -13,8 +15,8 @@ def test_an_operator_of_some_namespaces_gets_along_with_roles_in_them(
 ):
     install(images, "--set", f"watchNamespaces={{{vision}}}")
     assert kubectl("get", "clusterrolebindings", "--selector", OF_OURS, "--output", "name") == ""
-    said = kubectl("logs", OPERATOR, "--namespace", SYSTEM)
-    assert f"watching {vision}" in said
+    assert wait_until(lambda: f"watching {vision}" in operators_said(), 60)
+    said = operators_said()
     assert "forbidden" not in said.lower()
 
 
