@@ -40,6 +40,13 @@ def test_new_categories_are_learned_and_old_ones_kept(kind: str) -> None:
     assert accuracy(head, w.old(100, 5)) > 0.95
 
 
+def test_a_pack_s_bottlenecks_count_as_photographs() -> None:
+    w = world()
+    head = grown(w, changed(w.replay(10, 3), kind="pack"))
+    assert head.evidence_kinds == ("pack",)
+    assert head.steal_images == 10 * OLD
+
+
 def test_replay_and_the_same_images_without_labels_give_the_same_new_rows() -> None:
     w = world()
     labelled, unlabelled = grown(w, w.replay(20, 3)), grown(w, w.unlabelled(20, 3))

@@ -6,7 +6,7 @@ from head_values import NEW, OLD, SIZE, world
 
 from expansion_trainer.head import softmax
 from expansion_trainer.head.fit import BaseHead, Labelled
-from expansion_trainer.head.material import Material, balanced_masses, material
+from expansion_trainer.head.material import NEVER, Material, balanced_masses, deal, material
 from expansion_trainer.head.softmax import Problem, Rows
 
 
@@ -61,7 +61,7 @@ def test_a_warm_start_only_saves_time() -> None:
 
 def test_a_new_category_weighs_the_same_with_ten_images_and_with_ten_thousand() -> None:
     targets = np.array([0] * 10_000 + [1] * 10 + [softmax.OLD] * 50)
-    masses = balanced_masses(targets, np.ones(len(targets), dtype=bool), 2)
+    masses = balanced_masses(targets, np.ones(len(targets)), 2)
     assert masses[targets == 0].sum() == pytest.approx(masses[targets == 1].sum())
 
 
@@ -93,3 +93,48 @@ def test_the_base_of_these_tests_knows_its_categories() -> None:
     old = w.old(20, 8)
     assert (w.base.logits(old.bottlenecks).argmax(axis=1) == old.labels).mean() > 0.95
     assert len(w.base.bias) == OLD
+
+
+def test_rows_are_pulled_to_the_anchor_and_a_new_one_to_zero() -> None:
+    w = world()
+    training, random = w.new(12, 1), np.random.default_rng(7)
+    anchor = Rows(
+        weights=random.normal(size=(SIZE, NEW - 1)).astype(np.float32), bias=np.zeros(NEW - 1, np.float32)
+    )
+    stuff = material(w.base, training, w.new(0, 2), [w.replay(4, 3)], [], 0, anchor)
+    stiff = stuff.scale.undo(softmax.fit(stuff.problem(), 1e6))
+    np.testing.assert_allclose(stiff.weights[:, : NEW - 1], anchor.weights, atol=1e-2)
+    np.testing.assert_allclose(stiff.weights[:, NEW - 1 :], 0, atol=1e-2)
+
+
+def test_the_anchor_gives_the_same_logits_on_scaled_bottlenecks() -> None:
+    w = world()
+    scale = material(w.base, w.new(12, 1), w.new(0, 2), [], [], 0).scale
+    images = w.old(5, 4).bottlenecks
+    np.testing.assert_allclose(
+        scale.redo(w.base).logits(scale.apply(images)), w.base.logits(images), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_an_image_of_half_the_weight_counts_half_in_its_category() -> None:
+    masses = balanced_masses(np.array([0, 0, 1, softmax.OLD]), np.array([1.0, 0.5, 1.0, 1.0]), 2)
+    assert masses[0] == pytest.approx(2 * masses[1])
+    assert masses[:2].sum() == pytest.approx(masses[2])
+
+
+def test_what_was_drawn_from_statistics_teaches_and_judges_nothing() -> None:
+    w = world()
+    training = w.new(6, 1)
+    weights = np.tile([1.0, 1.0, 1.0, 0.1, 0.1, 0.1], NEW)
+    drawn = Labelled(bottlenecks=training.bottlenecks, labels=training.labels, weights=weights)
+    stuff = material(w.base, drawn, w.new(0, 2), [], [], 0)
+    assert ((stuff.folds == NEVER) == (weights < 1)).all()
+    assert (stuff.problem().masses > 0).all()
+
+
+def test_copies_of_one_photograph_are_held_out_together() -> None:
+    groups = np.repeat(np.arange(20), 4)
+    folds = deal(np.repeat([0, 1], 40), groups, 0)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(20))
+    assert np.bincount(folds).tolist() == [16] * 5
+    assert (deal(np.zeros(4, np.int64), np.zeros(4, np.int64), 0) == NEVER).all(), "one photograph"

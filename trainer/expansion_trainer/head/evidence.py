@@ -24,11 +24,11 @@ PROCEDURAL_IMAGES = 500
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """Bottlenecks of images that belong to no new category. Of replay, and only of it, the base category is known."""
+    """Bottlenecks of images that belong to no new category. Replay images come from the user, a pack's with the base model."""
 
-    kind: Literal["replay", "unlabelled", "procedural"]
+    kind: Literal["replay", "pack", "unlabelled", "procedural"]
     bottlenecks: Array  # (n, D)
-    labels: NDArray[np.int64] | None = None  # (n,), base categories
+    labels: NDArray[np.int64] | None = None  # (n,), base categories; only of replay and pack known
 
 
 def procedural_images(count: int, size: int, seed: int) -> Iterator[Picture]:

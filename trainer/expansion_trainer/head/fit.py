@@ -58,9 +58,14 @@ def expand(
     calibration: tuple[Evidence, ...],
     steal_budget: float,
     seed: int,
+    *,
+    anchor: Rows | None = None,
 ) -> FittedHead:
-    """The base's rows untouched, and one new row per label of `training`. `calibration` is evidence that is not fitted on."""
-    stuff = material(base, training, validation, evidence, calibration, seed)
+    """The base's rows untouched, and one new row per label of `training`. `calibration` is evidence that is not fitted on.
+
+    `anchor`: the rows of the first categories of `training` as an earlier version had them. The new rows stay near them.
+    """
+    stuff = material(base, training, validation, evidence, calibration, seed, anchor)
     best = _chosen(Task(base=base, material=stuff, steal_budget=steal_budget))
     kinds = tuple(sorted({e.kind for e in (*evidence, *calibration) if len(e.bottlenecks)}))
     new = stuff.scale.undo(best.rows)

@@ -26,6 +26,10 @@ class Labelled:
 
     bottlenecks: Array  # (n, D)
     labels: Labels  # (n,)
+    weights: Doubles | None = (
+        None  # (n,), at most 1; what weighs less than 1 (drawn from statistics) teaches, but judges nothing
+    )
+    groups: Labels | None = None  # (n,), rows of one group (copies of one photograph) are held out together
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -48,6 +52,11 @@ class Scale:
     def restore(self, scaled: Array) -> Array:
         return scaled * np.float32(self.length) + self.centre
 
+    def redo(self, rows: Rows) -> Rows:
+        """The rows that give the same logits on scaled bottlenecks."""
+        bias = rows.bias + self.centre.astype(np.float64) @ rows.weights.astype(np.float64)
+        return Rows(weights=rows.weights * np.float32(self.length), bias=bias.astype(np.float32))
+
     def undo(self, rows: Rows) -> Rows:
         """The rows that give the same logits on bottlenecks as they come."""
         weights = rows.weights.astype(np.float64) / self.length
@@ -64,6 +73,7 @@ class Images:
     best_old: Doubles  # (n,), the highest of the base's logits
     truth: Labels  # (n,), index among all categories, base first, or UNKNOWN
     targets: Labels  # (n,), index among the new categories, or OLD
+    weights: Doubles  # (n,), of an image within its category
     is_witness: Flags  # (n,), evidence that may say where the boundary lies
 
     def __len__(self) -> int:
@@ -87,6 +97,7 @@ class Material:
     held_out: Images  # `aside`, then of `fitted` what lies in some fold
     photographs: bool  # the witnesses are photographs, not procedural images
     categories: int  # U, new ones
+    anchor: Doubles | None  # (D, U), where L2 pulls the scaled weights to
 
     def problem(self, without: int | None = None) -> Problem:
         """All that is fitted, or all but one fold: what is held out weighs nothing."""
@@ -95,8 +106,9 @@ class Material:
             bottlenecks=self.fitted.bottlenecks,
             rivals=self.fitted.rivals,
             targets=self.fitted.targets,
-            masses=balanced_masses(self.fitted.targets, kept, self.categories),
+            masses=balanced_masses(self.fitted.targets, kept * self.fitted.weights, self.categories),
             categories=self.categories,
+            anchor=self.anchor,
         )
 
 
@@ -107,13 +119,15 @@ def material(
     evidence: Sequence[Evidence],
     calibration: Sequence[Evidence],
     seed: int,
+    anchor: Rows | None = None,
 ) -> Material:
     categories = count(training, validation)
     scale = Scale.of(np.concatenate([training.bottlenecks, *(e.bottlenecks for e in evidence)]))
     photographs = any(is_photographs(e) for e in (*evidence, *calibration))
     fitted = _images(base, scale, training, [e for e in evidence if len(e.bottlenecks)], photographs)
     aside = _images(base, scale, validation, calibration, photographs)
-    folds = deal(fitted.targets, seed)
+    folds = deal(fitted.targets, _groups(training, len(fitted)), seed)
+    folds[fitted.weights < 1] = NEVER
     return Material(
         scale=scale,
         fitted=fitted,
@@ -122,7 +136,15 @@ def material(
         held_out=joined([aside, fitted.where(folds != NEVER)]),
         photographs=photographs,
         categories=categories,
+        anchor=None if anchor is None else _pull(scale.redo(anchor), categories),
     )
+
+
+def _pull(anchor: Rows, categories: int) -> Doubles:
+    """Zero for the categories that the anchor does not know."""
+    pull = np.zeros((len(anchor.weights), categories))
+    pull[:, : len(anchor.bias)] = anchor.weights
+    return pull
 
 
 def is_photographs(evidence: Evidence) -> bool:
@@ -141,24 +163,34 @@ def count(training: Labelled, validation: Labelled) -> int:
     return categories
 
 
-def balanced_masses(targets: Labels, kept: Flags, categories: int) -> Doubles:
+def balanced_masses(targets: Labels, weights: Doubles, categories: int) -> Doubles:
     """Every new category weighs 1/U, whatever its images; all evidence together weighs EVIDENCE_MASS."""
-    counts = np.bincount(targets[kept] - OLD, minlength=categories + 1)
+    sums = np.bincount(targets - OLD, weights=weights, minlength=categories + 1)
     shares = np.full(categories + 1, 1.0 / categories)
     shares[0] = EVIDENCE_MASS
-    each: Doubles = (shares / np.maximum(counts, 1))[targets - OLD]
-    return each * kept
+    each: Doubles = (shares / np.where(sums > 0, sums, 1.0))[targets - OLD]
+    return each * weights
 
 
-def deal(targets: Labels, seed: int) -> Labels:
-    """Each category dealt evenly over the folds, in an order drawn from the seed."""
+def deal(targets: Labels, groups: Labels, seed: int) -> Labels:
+    """Each category's groups dealt evenly over the folds, in an order drawn from the seed."""
     random = np.random.default_rng(seed)
     folds = np.full(len(targets), NEVER, dtype=np.int64)
     for target in np.unique(targets):
-        members = random.permutation(np.flatnonzero(targets == target))
-        if len(members) > 1:
-            folds[members] = (np.arange(len(members)) + random.integers(FOLDS)) % FOLDS
+        members = np.flatnonzero(targets == target)
+        names, group = np.unique(groups[members], return_inverse=True)
+        if len(names) > 1:
+            dealt = (np.arange(len(names)) + random.integers(FOLDS)) % FOLDS
+            folds[members] = random.permutation(dealt)[group]
     return folds
+
+
+def _groups(training: Labelled, rows: int) -> Labels:
+    """Every row on its own but for the groups of training images."""
+    groups = -1 - np.arange(rows)
+    if training.groups is not None:
+        groups[: len(training)] = training.groups
+    return groups
 
 
 def _images(
@@ -175,6 +207,9 @@ def _images(
         best_old=best_old,
         truth=np.concatenate([new.labels + base_count, *(_truth(e) for e in evidence)]),
         targets=np.concatenate([new.labels, np.full(sum(sizes), OLD, dtype=np.int64)]),
+        weights=np.concatenate(
+            [np.ones(len(new)) if new.weights is None else new.weights, np.ones(sum(sizes))]
+        ),
         is_witness=np.concatenate([np.zeros(len(new), dtype=bool), *witnesses]),
     )
 

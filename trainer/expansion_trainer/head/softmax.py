@@ -48,6 +48,7 @@ class Problem:
     targets: Labels  # (n,), index among the new categories, or OLD
     masses: Doubles  # (n,), weight of each image in the loss
     categories: int  # U, how many rows to fit
+    anchor: Doubles | None = None  # (D, U), where L2 pulls the weights to; None: to zero
 
 
 def old_side(base: Rows | None, bottlenecks: Array) -> tuple[Doubles, Doubles]:
@@ -65,7 +66,7 @@ def old_side(base: Rows | None, bottlenecks: Array) -> tuple[Doubles, Doubles]:
 
 
 def fit(problem: Problem, l2: float, start: Rows | None = None) -> Rows:
-    """The minimum of the loss + l2/2 |W|^2, with the bias free. `start` only saves time."""
+    """The minimum of the loss + l2/2 |W - anchor|^2, with the bias free. `start` only saves time."""
     shape = (problem.bottlenecks.shape[1] + 1, problem.categories)
     first = np.zeros(shape) if start is None else np.vstack([start.weights, start.bias])
     # A few columns leave BLAS' threads nothing to share but a lock: ten times the CPU seconds on a busy machine.
@@ -95,6 +96,7 @@ def loss(flat: Doubles, problem: Problem, l2: float) -> tuple[float, Doubles]:
     residual = raised / total[:, None]
     residual[new, problem.targets[new]] -= 1.0
     residual *= problem.masses[:, None]
-    slope = problem.bottlenecks.T @ residual.astype(np.float32) + l2 * W[:-1]
-    value = float(problem.masses @ (top + np.log(total) - own)) + l2 / 2 * float(np.square(W[:-1]).sum())
+    strayed = W[:-1] if problem.anchor is None else W[:-1] - problem.anchor
+    slope = problem.bottlenecks.T @ residual.astype(np.float32) + l2 * strayed
+    value = float(problem.masses @ (top + np.log(total) - own)) + l2 / 2 * float(np.square(strayed).sum())
     return value, np.vstack([slope, residual.sum(axis=0)]).ravel()
