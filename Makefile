@@ -5,11 +5,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-export PYTHONPATH := development
+export PYTHONPATH := development:benchmarks
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 # OpenBLAS' threads wait by spinning: beside other work a fit of few rows takes ten times longer.
 export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(BIN)/pytest
+BENCH = --data "$${EXPANSION_TEST_DATA:?set EXPANSION_TEST_DATA to the folder of test data}" --out build/bench
 
 .PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-cluster check format crds locks bench-accuracy control-plane clean
 
@@ -65,8 +66,8 @@ crds: $(READY)  ## Write crds/ and the chart's copy from the resource's classes
 control-plane: $(READY)  ## Find or build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@$(BIN)/python -m expansion_development.control_plane --build
 
-bench-accuracy: $(READY)  ## Accuracy on real images: EXPANSION_TEST_DATA names their folder
-	@$(BIN)/python benchmarks/accuracy.py --data "$${EXPANSION_TEST_DATA:?set EXPANSION_TEST_DATA to the folder of test data}" --out build/bench/accuracy.json
+bench-accuracy: $(READY)  ## Accuracy on real images: EXPANSION_TEST_DATA names their folder (ARGS='--new-set NAME=FOLDER' for others)
+	@$(BIN)/python -m expansion_benchmarks.accuracy $(BENCH) $(ARGS)
 
 locks: $(READY)  ## Compile requirements/*.txt anew from pyproject.toml
 	@for extra in dev operator model-sync trainer trainer-gpu; do echo "$$extra ..."; \

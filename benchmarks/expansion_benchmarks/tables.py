@@ -1,0 +1,102 @@
+"""Rows of the benchmarks as Markdown: per cent, with 95 % intervals and n."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+STAR = " \\*"
+"""The base's own head was fitted on the images that measure it."""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cell(figure: Mapping[str, Any], places: int = 1) -> str:
+    value, low, high = (100 * figure[name] for name in ("value", "low", "high"))
+    return f"{value:.{places}f} ({low:.1f} to {high:.1f})"
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """One row while the benchmark runs."""
+    met = "met" if row["verdict"].met else f"NOT MET: {row['verdict'].why}"
+    errors = " ".join(
+        f"{group} {100 * c.error:.1f}/{100 * c.floor:.1f}" for group, c in row["calibration"].items()
+    )
+    return (
+        f"{row['backbone']} {row['new_set']} {row['evidence']} ({row['solver']}): drop {100 * row['base_drop'].value:.2f},"
+        f" new {100 * row['new'].value:.1f} of {100 * row['new_closed'].value:.1f} (alone {100 * row['alone']:.1f}),"
+        f" share {row['share'].value:.3f}, steals {100 * row['steals'].value:.2f},"
+        f" elsewhere {100 * row['steals_elsewhere'].value:.1f}, calibration/floor {errors}, {row['seconds']:.0f} s: {met}"
+    )
+
+
+ACCURACY = (
+    "network",
+    "new set",
+    "given",
+    "base before",
+    "lost",
+    "new",
+    "closed",
+    "alone",
+    "share",
+    "steals",
+    "elsewhere",
+    "solver",
+    "s",
+    "target",
+    "met",
+)
+
+
+def accuracy(rows: Sequence[Mapping[str, Any]]) -> str:
+    return table(ACCURACY, [_accuracy(row) for row in rows])
+
+
+def _accuracy(row: Mapping[str, Any]) -> list[str]:
+    star = STAR if row["head_has_seen_base_images"] else ""
+    verdict = row["verdict"]
+    return [
+        row["backbone"] + star,
+        f"{row['new_set']} ({row['categories']})",
+        row["evidence"],
+        f"{100 * row['base_before']['value']:.1f} (n={row['base_before']['n']})",
+        cell(row["base_drop"], 2),
+        f"{cell(row['new'])} (n={row['new']['n']})",
+        f"{100 * row['new_closed']['value']:.1f}",
+        f"{100 * row['alone']:.1f}",
+        f"{row['share']['value']:.3f} ({row['share']['low']:.3f} to {row['share']['high']:.3f})",
+        cell(row["steals"]),
+        cell(row["steals_elsewhere"]),
+        row["solver"],
+        f"{row['seconds']:.0f}",
+        verdict["target"],
+        "yes" if verdict["met"] else f"no: {verdict['why']}",
+    ]
+
+
+def calibration(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = [
+        "network",
+        "new set",
+        "given",
+        "overall",
+        "base",
+        "new",
+        "base too sure by",
+        "new too sure by",
+        "met",
+    ]
+    return table(head, [_calibration(row) for row in rows])
+
+
+def _calibration(row: Mapping[str, Any]) -> list[str]:
+    groups = row["calibration"]
+    errors = [
+        f"{100 * groups[g]['error']:.1f} ({100 * groups[g]['floor']:.1f})" for g in ("overall", "base", "new")
+    ]
+    over = [f"{100 * groups[g]['over']:+.1f}" for g in ("base", "new")]
+    verdict = row["calibrated"]
+    met = "yes" if verdict["met"] else f"no: {verdict['why']}"
+    return [row["backbone"], row["new_set"], row["evidence"], *errors, *over, met]
