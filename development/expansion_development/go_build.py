@@ -100,12 +100,34 @@ def _package(requirement: str, folder: Path, say: Say) -> Path:
     return next(environment.glob("lib/python*/site-packages"))
 
 
+def build_module(module: Path, folder: Path, takes: str, say: Say) -> None:
+    """Puts the program of one of our own modules, which has the folder's name, into `folder`. Raises ProgramUnavailable."""
+    go = _go(folder, say)
+    say(f"Building {module.name} from Go modules: {takes} ...")
+    made = str(_made(folder) / module.name)
+    command = [str(go), "build", "-trimpath", "-ldflags", "-s -w", "-o", made, "."]
+    _make(module, module.name, command, folder, say)
+
+
 def _compile(name: str, go: Path, folder: Path, say: Say) -> None:
     say(f"Building {name} ({kubernetes_version()}) from Go modules: {_TAKES.get(name, 'some minutes')} ...")
-    source = folder / "source"
-    shutil.copytree(MODULE, source, dirs_exist_ok=True)  # -mod=mod may write to it
-    made = folder / "made"
-    log = folder / f"{name}.log"
+    if name in _INSTALLED:
+        command = [str(go), "install", "-trimpath", "-ldflags", "-s -w", _INSTALLED[name]]
+    else:
+        package = f"k8s.io/kubernetes/cmd/{name}"
+        made = str(_made(folder) / name)
+        command = [str(go), "build", "-trimpath", "-ldflags", _stamp(), "-o", made, package]
+    _make(MODULE, name, command, folder, say)
+
+
+def _made(folder: Path) -> Path:
+    return folder / "made"
+
+
+def _make(module: Path, name: str, command: Sequence[str], folder: Path, say: Say) -> None:
+    """Runs Go in a copy of the module and takes the program it made."""
+    source, made, log = folder / "source", _made(folder), folder / f"{name}.log"
+    shutil.copytree(module, source, dirs_exist_ok=True)  # -mod=mod may write to it
     environment = {
         **os.environ,
         "CGO_ENABLED": "0",
@@ -113,11 +135,6 @@ def _compile(name: str, go: Path, folder: Path, say: Say) -> None:
         "GOTOOLCHAIN": "local",
         "GOBIN": str(made),
     }
-    if name in _INSTALLED:
-        command = [str(go), "install", "-trimpath", "-ldflags", "-s -w", _INSTALLED[name]]
-    else:
-        package = f"k8s.io/kubernetes/cmd/{name}"
-        command = [str(go), "build", "-trimpath", "-ldflags", _stamp(), "-o", str(made / name), package]
     _run(command, source, environment, log, name, say)
     _put(made / name, folder / name)
     (made / name).unlink()

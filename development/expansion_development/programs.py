@@ -81,7 +81,7 @@ def obtain(names: Sequence[str], places: Places, say: Say) -> dict[str, Path]:
     if len(found) == len(names):
         return found
     places.cache.mkdir(parents=True, exist_ok=True)
-    with _alone(places.cache, say):
+    with alone(places.cache, say):
         missing = [name for name in names if name not in find(names, places)]
         missing = published.download(missing, places.cache, say)
         try:
@@ -99,7 +99,7 @@ def _remedy(problem: ProgramUnavailable) -> str:
 
 
 @contextmanager
-def _alone(cache: Path, say: Say) -> Iterator[None]:
+def alone(cache: Path, say: Say) -> Iterator[None]:
     """Two test runs that start together build once."""
     with (cache / ".lock").open("w") as lock:
         try:
