@@ -20,7 +20,9 @@ from expansion_operator.reconcile import invalid_status
 pytestmark = pytest.mark.apiserver
 FLUX = Path(__file__).parents[2] / "examples" / "gitops" / "flux"
 UNDER_WAY = {JobPhase.PENDING, JobPhase.RUNNING}
-EXPRESSIONS: dict[str, str] = yaml.safe_load((FLUX / "health-checks.yaml").read_text())[0]
+EXPRESSIONS: dict[str, str] = yaml.safe_load((FLUX / "expansions.yaml").read_text())["spec"][
+    "healthCheckExprs"
+][0]
 
 
 @pytest.fixture(scope="module")

@@ -316,8 +316,8 @@ class Acceptance(Strict):
 class Toleration(Strict):
     key: LabelText | None = None
     """The taint's key."""
-    operator: Literal["Exists", "Equal"] = "Equal"
-    """How the value is compared."""
+    operator: Literal["Exists", "Equal"] | None = None
+    """How the value is compared; empty: Equal. No default may stand inside a list: Argo CD compares lists as wholes."""
     value: LabelText | None = None
     """The taint's value."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
