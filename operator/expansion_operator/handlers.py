@@ -60,11 +60,13 @@ def registry(queue: WorkQueue, neighbours: Neighbours) -> kopf.OperatorRegistry:
         namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
         if event["type"] == "DELETED":
             neighbours.forget(f"{namespace}/{name}")
-            for waiting in neighbours.younger(claim(body)):
-                queue.add(key_of(waiting.key))
+            waiting = tuple(other.key for other in neighbours.younger(claim(body)))
+            woken = (*waiting, *neighbours.growers(f"{namespace}/{name}"))
         else:
             neighbours.remember(body)
-        queue.add((namespace, name))
+            woken = neighbours.woken_by(body)
+        for key in (f"{namespace}/{name}", *woken):
+            queue.add(key_of(key))
 
     async def child_changed(body: Any, **_: Any) -> None:
         if owner := body["metadata"].get("labels", {}).get(NAME_LABEL):

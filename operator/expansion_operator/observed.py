@@ -1,12 +1,13 @@
 """Everything one reconciliation saw, as one frozen value: the planner decides from this and from nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from expansion_contract.dataset import Listing
 from expansion_contract.report import Progress, RunReport
 from expansion_contract.resource import ClassifierExpansion
+from expansion_contract.run import PackBase, PublishedBase, Start
 from expansion_contract.version import AgentStatus, ServingDocument, VersionManifest
 
 
@@ -75,6 +76,15 @@ class VersionSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaseSeen:
+    """The published version that spec.base names today."""
+
+    model: PublishedBase
+    version: int
+    names: frozenset[str]  # normalised, of the categories that it answers with
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportSeen:
     """`report` is None if there is an object that cannot be read as a report; `problem` says why."""
 
@@ -92,8 +102,13 @@ class Observed:
     expansion: ClassifierExpansion
     trouble: Trouble | None = None  # storage, Secret or CA: nothing behind it could be read
     output_owner: str | None = None  # another resource, namespace/name, that has this output prefix first
+    circle: tuple[str, ...] = ()  # names of this resource and its bases, if they lead back to it
+    base: BaseSeen | None = None  # None for a pretrained network, too
+    pack: PackBase | None = None  # that spec.base.pack names
+    base_trouble: Trouble | None = None  # why there is no base, or no pack, to start from
     listing: Listing | None = None
-    run_id: str | None = None  # of the current spec and listing
+    start: Start = field(default_factory=Start)  # of the current run
+    run_id: str | None = None  # of the current spec, listing and base
     run_written: bool = False  # run.json is there
     report: ReportSeen | None = None  # of the current run
     progress: Progress | None = None  # of the current run
@@ -101,6 +116,7 @@ class Observed:
     old_jobs: tuple[JobSeen, ...] = ()  # of earlier runs of this resource, still there
     versions: tuple[VersionSeen, ...] = ()  # ascending
     serving_document: ServingDocument | None = None
+    held_versions: frozenset[int] = frozenset()  # that runs of other resources are growing
     deployment: DeploymentSeen | None = None
     service_exists: bool = False
     agents: tuple[AgentStatus, ...] = ()  # one for each model server that answered

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from expansion_contract.resource import ServingMode
-from expansion_operator import policies
+from expansion_operator import policies, starts
 from expansion_operator.conditions import Finding, Next, Stage, announcements
 from expansion_operator.manifests.job import training_job
 from expansion_operator.manifests.pod import serving_name
@@ -110,15 +110,18 @@ def _no_model_servers(observed: Observed) -> Iterator[Delete]:
 
 
 def _outdated_versions(observed: Observed, finding: Finding | None) -> tuple[Prune, ...]:
-    """Only when all is well: never what is wanted, what a model server answers with or prepares, nor the newest."""
+    """Only when all is well: never what is wanted, what a model server or another run uses, nor what continues the indices."""
     if finding is not None or observed.expansion.spec.suspend or observed.serving_document is None:
         return ()
     numbers = sorted(seen.manifest.version for seen in observed.versions)
+    continued = starts.continued(observed.versions)
     used = {n for agent in observed.agents for n in (agent.live_version, agent.desired_version)}
     kept = {
         *numbers[-observed.expansion.spec.output.keep_versions :],
         *used,
+        *observed.held_versions,
         observed.serving_document.version,
+        continued.manifest.version if continued else 0,
     }
     return tuple(Prune(version=number) for number in numbers if number not in kept)
 

@@ -17,11 +17,13 @@ from expansion_contract.resource import (
     NAME_RULE,
     ClassifierExpansion,
     ExpansionSpec,
+    GrownFrom,
     RunStatus,
     ServingMode,
 )
-from expansion_contract.run import Owner
+from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.version import AgentStatus, ServingDocument
+from expansion_operator import starts
 from expansion_operator.conditions import TEXT_LIMIT, Finding, Next, Stage, clipped, moment
 from expansion_operator.observed import JobPhase, JobSeen, Observed, VersionSeen
 
@@ -76,6 +78,21 @@ def output_conflict(observed: Observed, _: datetime) -> Finding | None:
     )
 
 
+def base_circle(observed: Observed, _: datetime) -> Finding | None:
+    way = observed.circle
+    if not way:
+        return None
+    return Finding(
+        stage=Stage.RESOURCE,
+        reason="BaseCircle",
+        message=f"spec.base.expansionRef leads back to this resource: {' -> '.join(way)}. Each version of one would train the next"
+        " for ever; let one of them grow a pretrained network or one version (spec.base.model).",
+        phase="Stalled",
+        stuck=True,
+        requeue_after=REFUSED,
+    )
+
+
 def _unacceptable(reason: str, sentences: Iterable[str]) -> Finding | None:
     message = " ".join(sentences)
     if not message:
@@ -88,6 +105,8 @@ def _local_addresses(spec: ExpansionSpec) -> Iterable[str]:
         "spec.categories.images": spec.categories.images,
         "spec.replay.images": spec.replay.images if spec.replay else None,
         "spec.unlabelled.images": spec.unlabelled.images if spec.unlabelled else None,
+        "spec.base.model.uri": spec.base.model.uri if spec.base.model else None,
+        "spec.base.pack.uri": spec.base.pack.uri if spec.base.pack else None,
         "spec.output.models": spec.output.models,
         "spec.storage.cache": spec.storage.cache,
     }
@@ -106,7 +125,8 @@ def _bad_name(observed: Observed) -> Iterable[str]:
 
 
 def unreadable(observed: Observed, _: datetime) -> Finding | None:
-    trouble = observed.trouble
+    """Storage or the base is away: nothing behind it can be decided, and what runs goes on."""
+    trouble = observed.trouble or observed.base_trouble
     if trouble is None:
         return None
     return Finding(
@@ -507,6 +527,7 @@ POLICIES: tuple[Policy, ...] = (
     unknown_architecture,
     invalid_spec,
     output_conflict,
+    base_circle,
     unreadable,
     unusable,
     not_listed,
@@ -647,6 +668,28 @@ def serving_document(observed: Observed) -> ServingDocument | None:
         run_id=version.manifest.run_id,
         manifest_sha256=version.manifest_sha256,
         last_version=last_version(observed),
+        given=list(starts.given(observed)),
+    )
+
+
+def grown_from(base: PublishedBase | None) -> GrownFrom | None:
+    """As status says it."""
+    if base is None:
+        return None
+    version = starts.version_of(base)
+    return GrownFrom(uri=base.uri, manifest_sha256=base.manifest_sha256, version=version)
+
+
+def newer_base(observed: Observed) -> str | None:
+    """What is to be said of a base that has another version than the current run grows, and may not start a run."""
+    today, used = observed.base, observed.start.model
+    if today is None or used is None or used.manifest_sha256 == today.model.manifest_sha256:
+        return None
+    reference = observed.expansion.spec.base.expansion_ref
+    who = f"ClassifierExpansion {reference.name}" if reference else "The base"
+    return (
+        f"{who} has version {today.version}, this model grew from {starts.version_of(used) or used.uri}. To grow version"
+        f" {today.version}, raise spec.retrain.revision, or set spec.retrain.onBaseChange to Retrain."
     )
 
 

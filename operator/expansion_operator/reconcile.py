@@ -7,15 +7,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from expansion_contract import run
-from expansion_contract.dataset import Listing
 from expansion_contract.problems import sentences
 from expansion_contract.resource import ClassifierExpansion, parsed
+from expansion_operator import starts
 from expansion_operator import storage as stores
+from expansion_operator.bases import Bases
 from expansion_operator.cluster import ApiError, Cluster, Refused
 from expansion_operator.manifests.pod import job_name, serving_name
 from expansion_operator.neighbours import Neighbours, claim
@@ -78,6 +80,7 @@ class Reconciler:
     audience: Audience
     neighbours: Neighbours = field(default_factory=Neighbours)
     listings: Listings = field(default_factory=Listings)
+    bases: Bases = field(default_factory=Bases)
     _memories: dict[str, _Memory] = field(default_factory=dict)
 
     def reconcile(self, namespace: str, name: str) -> float | None:
@@ -116,6 +119,7 @@ class Reconciler:
     def _forget(self, key: str) -> None:
         self._memories.pop(key, None)
         self.listings.forget(key)
+        self.bases.forget(key)
         self.neighbours.forget(key)
         self.audience.gone(key)
 
@@ -125,9 +129,9 @@ class Reconciler:
         """What can be read. What stops us is part of it, never an exception."""
         seen = Observed(expansion=expansion, refusals=memory.refusals)
         try:
-            seen = replace(seen, output_owner=self._output_owner(body))
+            seen = self._seen_of_neighbours(seen, body)
             seen, jobs = self._seen_in_cluster(seen)
-            if seen.output_owner:
+            if seen.output_owner or seen.circle:
                 return seen
             return self._seen_in_storage(seen, jobs, memory)
         except Refused as refused:
@@ -136,6 +140,14 @@ class Reconciler:
             return replace(seen, trouble=error.trouble)
         except StorageError as error:
             return replace(seen, trouble=stores.trouble(error))
+
+    def _seen_of_neighbours(self, seen: Observed, body: Body) -> Observed:
+        return replace(
+            seen,
+            output_owner=self._output_owner(body),
+            circle=self._circle(body),
+            held_versions=self.neighbours.held_versions(claim(body)),
+        )
 
     def _output_owner(self, body: Body) -> str | None:
         """The first with this prefix, confirmed by a live read: a missed delete must not block it for ever."""
@@ -147,6 +159,15 @@ class Reconciler:
             elif claim(live).overlaps(mine) and claim(live).order < mine.order:
                 return other.key
         return None
+
+    def _circle(self, body: Body) -> tuple[str, ...]:
+        """Names, as far as live reads confirm every step: a reference that was just mended must not be held against anybody."""
+        way = self.neighbours.circle(claim(body))
+        for key, base in pairwise(way):
+            live = self.cluster.expansion(*key.split("/", 1))
+            if live is None or claim(live).base != base:
+                return ()
+        return tuple(key.rpartition("/")[2] for key in way)
 
     def _seen_in_cluster(self, seen: Observed) -> tuple[Observed, tuple[JobSeen, ...]]:
         expansion = seen.expansion
@@ -168,11 +189,19 @@ class Reconciler:
         storage = self._storage(seen.expansion)
         now = self.clock.monotonic()
         newer_than = now if memory.list_again else float("-inf")
-        listing = self.listings.get(storage, seen.expansion, now, newer_than)
+        seen = self.bases.seen(seen, storage, self._referred(seen.expansion))
+        names = seen.base.names if seen.base else None
+        listing = self.listings.get(storage, seen.expansion, now, newer_than, names)
         memory.list_again = False
-        behind = self._seen_of_run(seen, storage, listing, jobs)
+        seen = replace(seen, listing=listing, versions=storage.versions(), serving_document=storage.serving())
+        behind = self._seen_of_run(starts.identified(seen), storage, jobs)
         self._must_be_writable(storage, behind, memory)
-        return replace(behind, versions=storage.versions(), serving_document=storage.serving())
+        return behind
+
+    def _referred(self, expansion: ClassifierExpansion) -> Body | None:
+        """The resource that spec.base.expansionRef names, as it is now."""
+        reference = expansion.spec.base.expansion_ref
+        return self.cluster.expansion(expansion.metadata.namespace, reference.name) if reference else None
 
     def _storage(self, expansion: ClassifierExpansion) -> Storage:
         namespace, spec = expansion.metadata.namespace, expansion.spec.storage
@@ -180,19 +209,15 @@ class Reconciler:
         ca = self.cluster.secret(namespace, spec.ca_secret_name) if spec.ca_secret_name else None
         return Storage(expansion, stores.access(expansion, secret, ca))
 
-    def _seen_of_run(
-        self, seen: Observed, storage: Storage, listing: Listing, jobs: tuple[JobSeen, ...]
-    ) -> Observed:
-        seen = replace(seen, listing=listing)
-        if seen.expansion.spec.base.pretrained is None:  # refused by name, see availability.py
+    def _seen_of_run(self, seen: Observed, storage: Storage, jobs: tuple[JobSeen, ...]) -> Observed:
+        run_id = seen.run_id
+        if run_id is None:
             return seen
-        run_id = run.run_id(seen.expansion, listing.digest)
         job = next((job for job in jobs if job.run_id == run_id), None)
         return replace(
             seen,
             # A Job of that name without our labels is somebody else's: it stands in the way, and must be seen.
             job=job or self.cluster.job(seen.expansion, job_name(seen.expansion.metadata.name, run_id)),
-            run_id=run_id,
             run_written=storage.has_run(run_id),
             report=storage.report(run_id),
             progress=storage.progress(run_id),
@@ -247,7 +272,8 @@ class Reconciler:
         match action:
             case WriteRun():
                 assert observed.listing is not None, "a run is planned from a listing"
-                storage.write_run(run.training_run(observed.expansion, observed.listing.digest))
+                digest = observed.listing.digest
+                storage.write_run(run.training_run(observed.expansion, digest, observed.start))
             case Publish(run_id=run_id, version=version):
                 storage.publish(run_id, version, _rfc3339(self.clock.now()))
             case WriteServing(document=document):

@@ -76,6 +76,7 @@ def conditions(observed: Observed, finding: Finding | None, now: datetime) -> li
         *stage_facts(finding, _achieved(observed)),
         *_serving_fact(observed),
         suspension(suspended),
+        *_base_fact(observed),
         *verdict(finding, suspended, _ready_message(observed)),
     )
     fresh = dated(facts, previous, observed.expansion.metadata.generation, now)
@@ -89,7 +90,15 @@ def _unseen(
     if finding is None or not finding.sees_nothing_later:
         return ()
     known = {condition.type for condition in fresh}
-    return (c for c in previous if c.type in {*SHOWN, "Serving"} - known)
+    return (c for c in previous if c.type in {*SHOWN, "Serving", "BaseChanged"} - known)
+
+
+def _base_fact(observed: Observed) -> Iterable[Fact]:
+    """Only while it is so."""
+    message = policies.newer_base(observed)
+    return (
+        (Fact(type="BaseChanged", status="True", reason="NewerVersion", message=message),) if message else ()
+    )
 
 
 def _achieved(observed: Observed) -> dict[Stage, Fact]:
@@ -212,8 +221,14 @@ def _run(observed: Observed, finding: Finding | None, now: datetime) -> RunStatu
     before = policies.latched_run(observed) or RunStatus(id=observed.run_id)
     job = observed.job if policies.has_own_job(observed) else None
     started = {"job": job.name, "started_at": job.created_at} if job else {}
+    base = {"base": policies.grown_from(observed.start.model)}
     return before.model_copy(
-        update={**started, **_outcome(observed, finding, before, now), **_progress(observed, finding, now)}
+        update={
+            **base,
+            **started,
+            **_outcome(observed, finding, before, now),
+            **_progress(observed, finding, now),
+        }
     )
 
 
@@ -303,6 +318,7 @@ def _model(observed: Observed, finding: Finding | None) -> ModelStatus | None:
         run_id=manifest.run_id,
         categories=manifest.categories,
         uri=_version_uri(observed),
+        base=policies.grown_from(manifest.base),
         published_at=manifest.published_at,
         **figures.model_dump(include=set(Figures.model_fields)),
     )

@@ -6,7 +6,7 @@ What the store answers leaves as `StorageTrouble`: one word, a sentence for the 
 import base64
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,7 @@ class Storage:
 
     def __init__(self, expansion: ClassifierExpansion, way: Access) -> None:
         self._expansion, self._way = expansion, way
-        self._output = self._open(expansion.spec.output.models)
+        self._output = self.open(expansion.spec.output.models)
 
     def listing(self) -> Listing:
         """Lists everything a run would read, in one pass; minutes for millions of images."""
@@ -182,10 +182,11 @@ class Storage:
         )
         for role, address in addresses:
             if address is not None:
-                for entry in self._open(address).list():
+                for entry in self.open(address).list():
                     yield role, entry
 
-    def _open(self, address: str) -> Prefix:
+    def open(self, address: str) -> Prefix:
+        """Any place, with this resource's own way to storage: its trainer has no other."""
         return open_prefix(
             address, run.storage_access(self._expansion), self._way.credentials, self._way.ca_bundle
         )
@@ -225,18 +226,34 @@ class Listings:
 
     _kept: dict[str, "_Kept"] = field(default_factory=dict)
 
-    def get(self, storage: Storage, expansion: ClassifierExpansion, now: float, newer_than: float) -> Listing:
-        """`now`, `newer_than`: monotonic seconds. A listing from before `newer_than` is not good enough."""
+    def get(
+        self,
+        storage: Storage,
+        expansion: ClassifierExpansion,
+        now: float,
+        newer_than: float,
+        base_names: frozenset[str] | None = None,
+    ) -> Listing:
+        """`now`, `newer_than`: monotonic seconds. A listing from before `newer_than` is not good enough.
+
+        `base_names`: normalised; another base may have other names, the images are listed anew for none.
+        """
         inputs = _inputs(expansion)
         kept = self._kept.get(expansion.key)
         oldest = max(newer_than, now - poll_seconds(expansion))
         if kept is None or kept.inputs != inputs or kept.at < oldest:
             kept = _Kept(inputs=inputs, at=now, listing=storage.listing())
             self._kept[expansion.key] = kept
-        return kept.listing
+        return kept.listing if base_names is None else _judged(kept.listing, expansion, base_names)
 
     def forget(self, key: str) -> None:
         self._kept.pop(key, None)
+
+
+def _judged(listing: Listing, expansion: ClassifierExpansion, base_names: frozenset[str]) -> Listing:
+    spec = expansion.spec
+    problems = dataset.problems(listing.counts, spec.categories, spec.mode, base_names)
+    return replace(listing, problems=tuple(problems))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,17 +88,32 @@ def test_a_watcher_is_called_as_kopf_calls_it(name: str) -> None:
     assert str(Resource(group=group, version=version, plural=plural)) == kind
 
 
-def test_a_deleted_resource_wakes_those_that_wait_for_its_output() -> None:
-    def body(name: str, created: str) -> dict[str, object]:
-        metadata = {"namespace": "team", "name": name, "uid": name, "creationTimestamp": created}
-        return {"metadata": metadata, "spec": {"output": {"models": "s3://models/a/"}}}
-
-    queue, neighbours = WorkQueue(nothing), Neighbours()
-    (changed,) = (
+def changed(queue: WorkQueue, neighbours: Neighbours, kind: str, body: dict[str, object]) -> None:
+    """An event of a resource of ours."""
+    (handler,) = (
         handler.fn
         for handler in registry(queue, neighbours)._watching.get_all_handlers()
         if handler.fn.__name__ == "resource_changed"
     )
-    neighbours.remember(body("waiting", "10:00"))
-    asyncio.run(changed(event={"type": "DELETED"}, body=body("first", "09:00")))
+    asyncio.run(handler(event={"type": kind}, body=body))
+
+
+def body(name: str, created: str = "10:00", **spec: object) -> dict[str, object]:
+    metadata = {"namespace": "team", "name": name, "uid": name, "creationTimestamp": created}
+    return {"metadata": metadata, "spec": {"output": {"models": f"s3://models/{name}/"}, **spec}}
+
+
+def test_a_deleted_resource_wakes_those_that_wait_for_its_output() -> None:
+    queue, neighbours = WorkQueue(nothing), Neighbours()
+    output = {"output": {"models": "s3://models/a/"}}
+    neighbours.remember(body("waiting", "10:00", **output))
+    changed(queue, neighbours, "DELETED", body("first", "09:00", **output))
+    assert queue.depth == 2
+
+
+@pytest.mark.parametrize("kind", ["ADDED", "MODIFIED", "DELETED"])
+def test_a_changed_resource_wakes_those_that_grow_it(kind: str) -> None:
+    queue, neighbours = WorkQueue(nothing), Neighbours()
+    neighbours.remember(body("flowers", base={"expansionRef": {"name": "cars"}}))
+    changed(queue, neighbours, kind, body("cars"))
     assert queue.depth == 2

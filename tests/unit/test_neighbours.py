@@ -85,3 +85,74 @@ def test_what_is_gone_owns_nothing() -> None:
     assert [other.key for other in neighbours.older(claim(mine))] == ["team/second"]
     assert neighbours.replace([mine]) == {"team/second"}, "so that its metrics go, too"
     assert list(neighbours.older(claim(mine))) == []
+
+
+# Who grows whom
+
+
+def growing(
+    name: str, base: str = "", version: int | None = None, outcome: str | None = None
+) -> dict[str, Any]:
+    made = body(name, f"s3://models/{name}/")
+    if base:
+        made["spec"]["base"] = {"expansionRef": {"name": base}}
+    if version:
+        folder = f"s3://models/{base}/versions/{version}"
+        made["status"] = {"run": {"id": "1", "base": {"uri": folder}, "outcome": outcome}}
+    return made
+
+
+def knowing(*bodies: dict[str, Any]) -> Neighbours:
+    neighbours = Neighbours()
+    for one in bodies:
+        neighbours.remember(one)
+    return neighbours
+
+
+@pytest.mark.parametrize(
+    ("references", "way"),
+    [
+        pytest.param({"a": "b"}, "", id="no circle"),
+        pytest.param({"a": "a"}, "a a", id="itself"),
+        pytest.param({"a": "b", "b": "a"}, "a b a", id="two"),
+        pytest.param({"a": "b", "b": "c", "c": "a"}, "a b c a", id="three"),
+        pytest.param({"a": "b", "b": "c", "c": "b"}, "", id="a circle of others"),
+        pytest.param({"a": "b", "c": "a"}, "", id="a chain"),
+    ],
+)
+def test_bases_that_lead_back_are_a_circle_of_those_who_stand_in_it(
+    references: dict[str, str], way: str
+) -> None:
+    bodies = {name: growing(name, base) for name, base in references.items()}
+    found = knowing(*bodies.values()).circle(claim(bodies["a"]))
+    assert [key.removeprefix("team/") for key in found] == way.split()
+
+
+def test_those_who_grow_a_resource_are_woken_by_what_they_do_not_know_and_by_nothing_else() -> None:
+    neighbours, cars = knowing(growing("flowers", "cars")), growing("cars")
+    status: dict[str, Any] = {"model": {"version": 1, "runId": "r"}}
+    assert neighbours.woken_by(cars) == ("team/flowers",)
+    assert neighbours.woken_by(cars) == ()
+    assert neighbours.woken_by({**cars, "status": {"run": {"percent": 50}}}) == ()
+    assert neighbours.woken_by({**cars, "status": status}) == ("team/flowers",)
+    assert neighbours.woken_by({**cars, "status": {**status, "phase": "Ready"}}) == ()
+    assert neighbours.woken_by({**cars, "status": {"model": {"version": 2, "runId": "s"}}}) == (
+        "team/flowers",
+    )
+
+
+def test_what_was_read_meanwhile_does_not_swallow_the_news() -> None:
+    neighbours, cars = knowing(growing("flowers", "cars")), growing("cars")
+    neighbours.remember(cars)
+    assert neighbours.woken_by(cars) == ("team/flowers",)
+
+
+def test_versions_that_others_are_growing_are_held_until_their_runs_end() -> None:
+    neighbours = knowing(
+        growing("flowers", "cars", 7),
+        growing("birds", "cars", 6, "Succeeded"),
+        growing("fish", "cars-2", 5),
+        growing("trees", "cars"),
+    )
+    assert neighbours.held_versions(claim(growing("cars"))) == {7}
+    assert neighbours.held_versions(claim(growing("flowers"))) == set()

@@ -136,6 +136,36 @@ def test_an_output_that_another_resource_has_is_refused_and_names_it() -> None:
     assert result.requeue_after == 60
 
 
+def test_a_circle_of_bases_is_refused_and_shown() -> None:
+    result = planned(replace(NEW, circle=("flowers", "cars", "flowers")))
+    assert says(result, "Stalled") == ("True", "BaseCircle")
+    assert "flowers -> cars -> flowers" in message(result, "Stalled")
+    assert only(result, WriteRun, Apply) == ()
+
+
+@pytest.mark.parametrize("permanent", [True, False])
+def test_a_base_that_is_not_there_is_said_and_stops_neither_what_runs_nor_what_serves(
+    permanent: bool,
+) -> None:
+    missing = Trouble(reason="BaseNotPublished", message="It waits.", permanent=permanent)
+    seen = replace(SETTLED, run_id=None, base_trouble=missing, job=job(), old_jobs=(job(of=OTHER_RUN),))
+    result = planned(seen)
+    assert says(result, "DatasetResolved") == ("False" if permanent else "Unknown", "BaseNotPublished")
+    assert says(result, "Stalled" if permanent else "Reconciling") == ("True", "BaseNotPublished")
+    assert result.requeue_after == (60 if permanent else 15)
+    assert only(result, Delete, WriteRun, Publish) == ()
+    assert [a.manifest["kind"] for a in only(result, Apply)] == ["Service", "Deployment"]
+    assert condition(result, "Published") == condition(planned(SETTLED), "Published")
+
+
+def test_an_overlap_that_the_trainer_found_needs_its_owner() -> None:
+    words = "The base answers 'panda' to 31 of 40 images of 'giant panda'. Set spec.categories.onOverlap."
+    result = planned(replace(CHANGED, report=failed("CategoryOverlap", words, OTHER_RUN)))
+    assert says(result, "Stalled") == ("True", "CategoryOverlap")
+    assert says(result, "Trained") == ("False", "CategoryOverlap")
+    assert message(result, "Stalled") == words
+
+
 @pytest.mark.parametrize("permanent", [True, False])
 def test_trouble_with_storage_is_said_in_its_own_words_and_looked_at_again(permanent: bool) -> None:
     trouble = Trouble(reason="StorageRefused", message="The key is wrong.", permanent=permanent)
@@ -649,6 +679,27 @@ def test_a_version_that_is_wanted_or_still_answers_is_never_removed() -> None:
     assert only(planned(still), Prune) == (Prune(version=1), Prune(version=3))
     reverted = replace(FULL, versions=(version(1), *MANY[1:], version(8, OTHER_RUN)), serving_document=document(1, last=8), agents=(agent(), agent()))  # fmt: skip
     assert only(planned(reverted), Prune) == (Prune(version=2), Prune(version=3))
+
+
+def test_a_version_that_a_run_of_another_resource_grows_is_kept_until_it_ends() -> None:
+    assert only(planned(replace(FULL, held_versions=frozenset({2}))), Prune) == (
+        Prune(version=1), Prune(version=3)
+    )  # fmt: skip
+
+
+def test_the_version_that_knows_every_index_is_kept() -> None:
+    longest = replace(
+        MANY[1], manifest=MANY[1].manifest.model_copy(update={"given": ["rose", "tulip", "aster"]})
+    )
+    told = document(8).model_copy(update={"given": ["rose", "tulip", "aster"]})
+    seen = replace(FULL, versions=(MANY[0], longest, *MANY[2:], version(8)), serving_document=told)
+    assert only(planned(seen), Prune) == (Prune(version=1), Prune(version=3))
+
+
+def test_the_model_servers_document_remembers_every_index_given() -> None:
+    longer = version().manifest.model_copy(update={"given": ["rose", "tulip"]})
+    seen = replace(SETTLED, versions=(replace(version(), manifest=longer),))
+    assert only(planned(seen), WriteServing)[0].document.given == ["rose", "tulip"]
 
 
 # Serving

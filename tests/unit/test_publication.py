@@ -1,6 +1,7 @@
 """Promises about publication, on a local folder and on a real S3 server."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from expansion_contract import layout
 from expansion_contract.report import File, RunReport
-from expansion_contract.run import Owner, StorageAccess
+from expansion_contract.run import Owner, PublishedBase, StorageAccess
 from expansion_storage import Credentials, Prefix, StorageRefused, StorageUnavailable, open_prefix
 from expansion_storage.publication import prune, publish, published
 
@@ -178,6 +179,42 @@ def test_a_failed_run_is_not_published(output: Prefix) -> None:
     report = RunReport(run_id="r1", outcome="Failed", started_at=AT, finished_at=AT)
     with pytest.raises(StorageRefused, match="Run r1 has no candidate"):
         publish(output, report, OWNER, 1, AT)
+
+
+def test_a_version_remembers_the_indices_it_gave_and_what_it_grew_from(output: Prefix) -> None:
+    base = {"uri": "s3://models/cars/versions/7", "manifest_sha256": "0" * 64}
+    told = {"model": base, "a field of": "a later release"}
+    report = candidate(output).model_copy(update={"given": ["tulip", "rose"]})
+    output.write(layout.run("r1", layout.RUN), json.dumps(told).encode())
+    manifest = publish(output, report, OWNER, 1, AT)
+    assert manifest.given == ["tulip", "rose"]
+    assert manifest.base == PublishedBase(uri=base["uri"], manifest_sha256=base["manifest_sha256"])
+    assert published(output)[0][0] == manifest
+
+
+@pytest.mark.parametrize(
+    ("names", "allowed"),
+    [
+        pytest.param(["tulip", "rose", "aster"], True, id="longer"),
+        pytest.param(["tulip"], True, id="shorter: an earlier run again"),
+        pytest.param(["rose", "tulip"], False, id="another order"),
+        pytest.param(["tulip", "aster"], False, id="another category at a given index"),
+    ],
+)
+def test_an_index_that_was_given_is_never_published_for_another_category(
+    output: Prefix, names: list[str], allowed: bool
+) -> None:
+    publish(output, candidate(output).model_copy(update={"given": ["tulip", "rose"]}), OWNER, 1, AT)
+    second = candidate(output, "r2").model_copy(update={"given": names})
+    if allowed:
+        assert publish(output, second, OWNER, 2, AT).given == names
+        return
+    with pytest.raises(
+        StorageRefused, match=r"which version 1 gave to .* raise spec.retrain.revision"
+    ) as caught:
+        publish(output, second, OWNER, 2, AT)
+    assert caught.value.reason == "IndexTaken"
+    assert [manifest.version for manifest, _ in published(output)] == [1]
 
 
 def test_an_unreadable_manifest_is_named(output: Prefix) -> None:

@@ -154,6 +154,16 @@ def test_a_listing_of_other_addresses_is_not_used(bucket: Path, change: dict[str
     assert listings.get(Storage(after, Access()), after, 101, NEVER) is not first
 
 
+def test_names_are_compared_with_the_bases_own_and_another_base_needs_no_other_listing(bucket: Path) -> None:
+    listings, storage = Listings(), storage_of(bucket)
+    spec = in_folder(bucket)
+    first = listings.get(storage, spec, 0, NEVER, frozenset({"rose"}))
+    assert [problem.reason for problem in first.errors] == ["CategoryOverlap"]
+    (bucket / "photos" / "rose" / "new.jpg").write_bytes(b"an image")
+    second = listings.get(storage, spec, 1, NEVER, frozenset({"car"}))
+    assert (second.errors, second.digest) == ((), first.digest)
+
+
 def test_a_listing_from_before_the_trainers_word_is_not_used(bucket: Path) -> None:
     listings, resource = Listings(), in_folder(bucket)
     first = listings.get(Storage(resource, Access()), resource, 100, NEVER)

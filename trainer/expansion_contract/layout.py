@@ -10,6 +10,8 @@ SERVING = "serving.json"
 CATEGORIES = "assets.extra/categories.json"
 GOLDEN = "assets.extra/golden.json"
 PACK = "pack"
+PACK_DOCUMENT = "pack.json"
+"""In a pack's folder; names every file of it with its digest."""
 
 
 def run(run_id: str, name: str = "") -> str:

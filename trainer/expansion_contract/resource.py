@@ -124,6 +124,8 @@ class PublishedModel(Strict):
     uri: Location
     """The folder of one published version, for example s3://models/cars/versions/7."""
 
+    rules: ClassVar = (in_the_cluster_only("base.model.uri", "uri"),)
+
 
 class GivenPack(Strict):
     uri: Location
@@ -503,7 +505,7 @@ class ExpansionSpec(Strict):
 
 class Condition(Lenient):
     type: Annotated[str, StringConstraints(max_length=316)]
-    """DatasetResolved, Trained, Accepted, Published, Serving, Ready, Suspended; Reconciling and Stalled only while true."""
+    """DatasetResolved, Trained, Accepted, Published, Serving, Ready, Suspended; Reconciling, Stalled and BaseChanged only while true."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     reason: Annotated[str, StringConstraints(max_length=1024)]
@@ -530,9 +532,22 @@ class DatasetStatus(Lenient):
     """When the images were last found changed, or a new listing was first needed."""
 
 
+class GrownFrom(Lenient):
+    """A published version that was grown."""
+
+    uri: Text
+    """Its folder."""
+    manifest_sha256: Text
+    """Of its manifest.json, which names every file's digest."""
+    version: int | None = None
+    """Its number."""
+
+
 class RunStatus(Lenient):
     id: Text
     """Digest of everything that changes the model."""
+    base: GrownFrom | None = None
+    """The version it grows; absent for a pretrained network."""
     job: Text | None = None
     """The Job that trains it."""
     stage: Text | None = None
@@ -588,6 +603,8 @@ class ModelStatus(Figures):
     """Base and new."""
     uri: Text
     """Its folder."""
+    base: GrownFrom | None = None
+    """The version it was grown from; absent for a pretrained network."""
     published_at: Text | None = None
     """When it was published."""
 
@@ -669,6 +686,16 @@ NAME_RULE = Rule(
 )
 
 
+NOT_ITSELF_RULE = Rule(
+    cel="!has(self.spec.base) || !has(self.spec.base.expansionRef) || self.spec.base.expansionRef.name != self.metadata.name",
+    message="spec.base.expansionRef must name another ClassifierExpansion: nothing grows what it published itself",
+    holds=lambda expansion: (
+        expansion.spec.base.expansion_ref is None
+        or expansion.spec.base.expansion_ref.name != expansion.metadata.name
+    ),
+)
+
+
 class ClassifierExpansion(Lenient):
     """Adds categories to a pretrained image classifier and serves the result."""
 
@@ -678,7 +705,7 @@ class ClassifierExpansion(Lenient):
     spec: ExpansionSpec
     status: ExpansionStatus = ExpansionStatus()
 
-    rules: ClassVar = (NAME_RULE,)
+    rules: ClassVar = (NAME_RULE, NOT_ITSELF_RULE)
 
     @property
     def key(self) -> str:

@@ -77,7 +77,15 @@ class Start:
 def index_order(given: Sequence[str], categories: Sequence[str]) -> list[str]:
     """Today's new categories in the order of their indices: those that have one keep it, the others follow by name."""
     current = set(categories)
-    return [*(name for name in given if name in current), *sorted(current - set(given))]
+    return [name for name in _indices(given, current) if name in current]
+
+
+def _indices(given: Sequence[str], current: set[str]) -> list[str]:
+    """Every new category at its index, the first one at 0; retired ones among them, but none behind today's last."""
+    names = [*given, *sorted(current - set(given))]
+    while names and names[-1] not in current:
+        names.pop()
+    return names
 
 
 class TrainingRun(Strict):
@@ -116,7 +124,7 @@ def model_inputs(
 ) -> dict[str, Any]:
     """Everything that changes the model, and nothing else: no address, no threshold, no replica count."""
     spec = expansion.spec
-    order = index_order(start.given, start.categories)
+    indices = _indices(start.given, set(start.categories))
     return {
         "generation": TRAINER_GENERATION,
         "mode": spec.mode.value,
@@ -130,7 +138,7 @@ def model_inputs(
         "training": spec.training.to_wire(),
         "revision": spec.retrain.revision,
         # A first run and a revert to it are the same run, although indices have been given in between.
-        **({"order": order} if order != sorted(order) else {}),
+        **({"indices": indices} if indices != sorted(set(start.categories)) else {}),
     }
 
 

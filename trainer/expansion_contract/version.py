@@ -3,7 +3,7 @@
 from typing import Literal
 
 from expansion_contract.report import File
-from expansion_contract.run import Owner
+from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.schema import Lenient
 
 
@@ -18,6 +18,8 @@ class VersionManifest(Lenient):
     categories: int
     given: list[str] = []
     """New categories that ever got an index at this output, retired ones too, in the order of their indices."""
+    base: PublishedBase | None = None
+    """The published version it was grown from; None: from a pretrained network."""
     files: list[File]
 
 

@@ -11,10 +11,17 @@ from pydantic import ValidationError
 
 from expansion_contract import layout
 from expansion_contract.report import File, RunReport
-from expansion_contract.run import Owner
+from expansion_contract.run import Owner, PublishedBase
+from expansion_contract.schema import Lenient
 from expansion_contract.version import VersionManifest
-from expansion_storage.errors import StorageRefused, StorageUnavailable
+from expansion_storage.errors import ObjectMissing, StorageRefused, StorageUnavailable
 from expansion_storage.prefix import Prefix
+
+
+class _Told(Lenient):
+    """Of a run's document, whatever release wrote it."""
+
+    model: PublishedBase | None = None
 
 
 def publish(output: Prefix, report: RunReport, owner: Owner, version: int, at: str) -> VersionManifest:
@@ -24,7 +31,7 @@ def publish(output: Prefix, report: RunReport, owner: Owner, version: int, at: s
     """
     if committed := _committed(output, version):
         return _same_run(committed[0], report.run_id, output)
-    files = _publishable(report)
+    files, given = _publishable(report), _continued(output, report)
     for file in files:
         _copied(output, report.run_id, version, file)
     _sweep(output, version, keep=frozenset(file.path for file in files))
@@ -34,6 +41,8 @@ def publish(output: Prefix, report: RunReport, owner: Owner, version: int, at: s
         owner=owner,
         published_at=at,
         categories=report.categories,
+        given=given,
+        base=_grown_from(output, report.run_id),
         files=files,
     )
     output.write(layout.version(version, layout.MANIFEST), manifest.to_json(), "application/json")
@@ -92,6 +101,28 @@ def _publishable(report: RunReport) -> list[File]:
             "NoCandidate",
         )
     return report.files
+
+
+def _continued(output: Prefix, report: RunReport) -> list[str]:
+    """The run's indices, if no version gave one of them to another category: whoever asks by index must never be surprised."""
+    for manifest, _ in published(output):
+        both = zip(manifest.given, report.given, strict=False)
+        if differing := [(index, old, new) for index, (old, new) in enumerate(both) if old != new]:
+            index, old, new = differing[0]
+            raise StorageRefused(
+                f"Run {report.run_id} gives new category number {index} to {new!r}, which version {manifest.version} gave to {old!r}."
+                " An index is never given again; raise spec.retrain.revision to train again.",
+                "IndexTaken",
+            )
+    return report.given
+
+
+def _grown_from(output: Prefix, run_id: str) -> PublishedBase | None:
+    """As the run was told; a run that somebody removed says nothing."""
+    try:
+        return _Told.model_validate_json(output.read(layout.run(run_id, layout.RUN))).model
+    except (ObjectMissing, ValidationError):
+        return None
 
 
 def _is_inside_a_version(path: str) -> bool:
