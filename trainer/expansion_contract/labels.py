@@ -2,6 +2,9 @@
 
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -11,6 +14,57 @@ _SPACE = re.compile(r"[\s_\-]+")
 def normalised(name: str) -> str:
     """Two names that differ only in case, Unicode form or in spaces, '_' and '-' are one category to a person."""
     return _SPACE.sub(" ", unicodedata.normalize("NFKC", name)).strip().casefold()
+
+
+def words(name: str) -> tuple[str, ...]:
+    """The words of a name, each in the singular as far as English spelling shows it: 'Leopards' and 'leopard' are one."""
+    return tuple(_singular(word) for word in normalised(name).split(" "))
+
+
+def _singular(word: str) -> str:
+    if len(word) > 4 and word.endswith("ies"):
+        return f"{word[:-3]}y"
+    if len(word) > 4 and word.endswith(("ches", "shes", "xes", "sses")):
+        return word[:-2]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+def key(name: str) -> str:
+    """Of names that differ in case, plural and spaces only: 'sea horses' and 'Seahorse' have the same."""
+    return "".join(words(name))
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The names of some categories, to find those that another name may mean. Categories are numbered as they were given."""
+
+    _by_key: dict[str, list[int]]
+    _by_word: dict[str, list[tuple[int, frozenset[str]]]]
+
+    @classmethod
+    def of(cls, names: Iterable[Iterable[str]]) -> "Vocabulary":
+        """`names`: all names of each category."""
+        by_key: dict[str, list[int]] = defaultdict(list)
+        by_word: dict[str, list[tuple[int, frozenset[str]]]] = defaultdict(list)
+        for index, own in enumerate(names):
+            for name in own:
+                by_key[key(name)].append(index)
+                for word in (parts := frozenset(words(name))):
+                    by_word[word].append((index, parts))
+        return cls(dict(by_key), dict(by_word))
+
+    def same(self, name: str) -> tuple[int, ...]:
+        """Categories of this very name."""
+        return tuple(sorted(set(self._by_key.get(key(name), ()))))
+
+    def related(self, name: str) -> tuple[int, ...]:
+        """Categories all of whose words are in this name, or that have all of its words: 'giant panda' to 'panda'."""
+        mine = frozenset(words(name))
+        candidates = (candidate for word in mine for candidate in self._by_word.get(word, ()))
+        found = {index for index, its in candidates if mine <= its or its <= mine}
+        return tuple(sorted(found - set(self.same(name))))
 
 
 def problem_with(name: str) -> str | None:

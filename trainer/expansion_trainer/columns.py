@@ -39,7 +39,8 @@ class Columns:
     @property
     def answering(self) -> NDArray[np.bool_]:
         """(C,) which columns compete for the answer."""
-        return self.answers_as != NEVER
+        answering: NDArray[np.bool_] = self.answers_as != NEVER
+        return answering
 
     @property
     def fitted_answers_as(self) -> Indices:
@@ -59,12 +60,13 @@ def answers_of(columns: Columns, probabilities: Array) -> Array:
 
     Dividing by what is left is the same as leaving the masked columns out of the softmax.
     """
-    answering = columns.answering
-    left = probabilities[..., answering]
-    left = left / left.sum(axis=-1, keepdims=True)
-    folded = np.zeros(probabilities.shape, dtype=left.dtype)
-    np.add.at(folded, (..., columns.answers_as[answering]), left)
-    return folded
+    left = np.where(columns.answering, probabilities, 0)
+    left /= left.sum(axis=-1, keepdims=True)
+    for category in columns.categories:
+        if category.alias_of is not None and columns.answering[category.index]:
+            left[..., category.alias_of] += left[..., category.index]
+            left[..., category.index] = 0
+    return left
 
 
 def columns(
