@@ -40,13 +40,13 @@ async def run(given: Options) -> None:
     stop = _stop_on_signals()
     cluster = Cluster(connect(connections=given.workers * 2), given.namespaces)
     metrics, watchers = OperatorMetrics(), handlers.Watchers(given.namespaces)
-    reconciler = _reconciler(cluster, metrics, given)
+    elector = _elector(given)
+    reconciler = _reconciler(cluster, metrics, given, elector.is_leading if elector else lambda: True)
     pool = ThreadPoolExecutor(max_workers=given.workers, thread_name_prefix="reconcile")
     queue = _queue(pool, reconciler, metrics, given)
     metrics.depth, metrics.watchers = lambda: queue.depth, watchers.up
     host, port = given.metrics_address
     start_http_server(port, host, metrics.registry)
-    elector = _elector(given)
     health.serve(*given.health_address, alive=watchers.problem, ready=_ready(watchers, elector))
 
     async def keys() -> list[Key]:
@@ -113,7 +113,9 @@ def _end_at_once() -> None:
     os._exit(1)
 
 
-def _reconciler(cluster: Cluster, metrics: OperatorMetrics, given: Options) -> Reconciler:
+def _reconciler(
+    cluster: Cluster, metrics: OperatorMetrics, given: Options, leads: Callable[[], bool]
+) -> Reconciler:
     return Reconciler(
         cluster=cluster,
         planner=plan,
@@ -121,6 +123,7 @@ def _reconciler(cluster: Cluster, metrics: OperatorMetrics, given: Options) -> R
         ask=ask,
         clock=Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic),
         audience=metrics.expansions,
+        leads=leads,
     )
 
 

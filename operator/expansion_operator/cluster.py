@@ -139,13 +139,16 @@ class Cluster:
     # Writing
 
     def apply(self, manifest: Body, owner_uid: str) -> bool:
-        """Server-side apply with our field manager, never to an object of somebody else's. Did it change anything?"""
+        """Server-side apply with our field manager, never to an object of somebody else's. Did it change anything?
+
+        What we read must be what we replace: a write that comes late, from an operator that has lost its Lease, is rejected (409).
+        """
         existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
         self._must_be_ours(manifest, existing, owner_uid)
         request = _Request(
             method="PATCH",
             path=_path(manifest["kind"], _namespace(manifest), _name(manifest)),
-            body=manifest,
+            body=manifest if existing is None else _replacing(manifest, existing),
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
             content_type="application/apply-patch+yaml",
         )
@@ -354,6 +357,11 @@ def event_manifest(body: Body, event: Announce, now: datetime) -> Body:
         "lastTimestamp": at,
         "count": 1,
     }
+
+
+def _replacing(manifest: Body, existing: Body) -> Body:
+    metadata = {**manifest["metadata"], "resourceVersion": _version(existing)}
+    return {**manifest, "metadata": metadata}
 
 
 def _creation(manifest: Body) -> _Request:

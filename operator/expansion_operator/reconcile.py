@@ -48,6 +48,13 @@ AGAIN_SOON = 0.2
 logger = logging.getLogger(__name__)
 
 
+class NotLeading(Exception):
+    """Another operator may act by now; this one is about to end."""
+
+    def __init__(self) -> None:
+        super().__init__("This operator does not hold the Lease any more and has stopped in the middle.")
+
+
 class Audience(Protocol):
     """Who wants to know what every resource's status has become."""
 
@@ -78,6 +85,8 @@ class Reconciler:
     ask: Ask
     clock: Clock
     audience: Audience
+    leads: Callable[[], bool] = lambda: True
+    """May this operator still act? Asked before every step: it may have slept through its Lease."""
     neighbours: Neighbours = field(default_factory=Neighbours)
     listings: Listings = field(default_factory=Listings)
     bases: Bases = field(default_factory=Bases)
@@ -106,6 +115,7 @@ class Reconciler:
         if refusals != observed.refusals:
             memory.refusals = refusals
             plan = self._plan(replace(observed, refusals=refusals))
+        self._must_lead()
         if not self.cluster.write_status(body, plan.status):
             return AGAIN_SOON
         memory.list_again = plan.relist
@@ -236,10 +246,15 @@ class Reconciler:
 
     # Acting
 
+    def _must_lead(self) -> None:
+        if not self.leads():
+            raise NotLeading
+
     def _act(self, actions: tuple[Action, ...], observed: Observed) -> tuple[tuple[Trouble, ...], bool]:
         """In order, up to the first refusal: what follows relies on what came before. And: was storage written to?"""
         wrote = False
         for action in actions:
+            self._must_lead()
             try:
                 self._perform(action, observed)
             except Refused as refused:

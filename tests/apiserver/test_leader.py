@@ -4,14 +4,17 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apiserver_expansions import Operator, Team, add_images, install_definition
 from apiserver_waiting import wait_for
+from kubernetes import client, config
 
-from expansion_development.kubernetes_api import Api
+from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
 from expansion_development.process_node.running import RunningNode
+from expansion_operator.cluster import ApiError, Cluster
 
 pytestmark = pytest.mark.apiserver
 Start = Callable[[str], Operator]
@@ -117,3 +120,47 @@ def test_a_leader_that_slept_through_its_lease_ends_when_it_wakes_up(team: Team,
     assert first.process.wait(timeout=30) == 1
     assert "has lost the Lease" in first.log.read_text()
     assert leads(second)
+
+
+class Sleepy(client.ApiClient):
+    """A client that dozes off between what it has read and what it writes."""
+
+    def __init__(self, configuration: client.Configuration, meanwhile: Callable[[], object]) -> None:
+        super().__init__(configuration)
+        self._meanwhile = meanwhile
+
+    def call_api(self, method: str, *arguments: Any, **options: Any) -> Any:
+        if method == "PATCH":
+            self._meanwhile()
+        return super().call_api(method, *arguments, **options)
+
+
+def service(owner: Manifest, port: int) -> Manifest:
+    reference = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
+    metadata = {"name": "served", "namespace": owner["metadata"]["namespace"], "ownerReferences": [reference]}
+    spec = {"selector": {"app": "served"}, "ports": [{"port": port}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+
+
+def test_what_a_sleeper_writes_after_its_successor_is_rejected(
+    api: Api, namespace: str, kubeconfig: Path
+) -> None:
+    owner = api.create(
+        "configmaps", namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}
+    )
+    configuration = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    successor = Cluster(client.ApiClient(configuration))
+    uid = owner["metadata"]["uid"]
+    successor.apply(service(owner, 8501), uid)
+    sleeper = Cluster(Sleepy(configuration, lambda: successor.apply(service(owner, 8502), uid)))
+    with pytest.raises(ApiError) as rejected:
+        sleeper.apply(service(owner, 8500), uid)
+    assert rejected.value.status == 409
+    assert [port["port"] for port in api.get("services", namespace, "served")["spec"]["ports"]] == [8502]
