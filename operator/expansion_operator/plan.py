@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from expansion_contract import lineage
 from expansion_contract.resource import ServingMode
-from expansion_operator import policies, starts
+from expansion_operator import policies
 from expansion_operator.conditions import Finding, Next, Stage, announcements
 from expansion_operator.manifests.job import training_job
 from expansion_operator.manifests.pod import serving_name
@@ -114,14 +115,14 @@ def _outdated_versions(observed: Observed, finding: Finding | None) -> tuple[Pru
     if finding is not None or observed.expansion.spec.suspend or observed.serving_document is None:
         return ()
     numbers = sorted(seen.manifest.version for seen in observed.versions)
-    continued = starts.continued(observed.versions)
+    continued = lineage.continued([seen.manifest for seen in observed.versions])
     used = {n for agent in observed.agents for n in (agent.live_version, agent.desired_version)}
     kept = {
         *numbers[-observed.expansion.spec.output.keep_versions :],
         *used,
         *observed.held_versions,
         observed.serving_document.version,
-        continued.manifest.version if continued else 0,
+        continued.version if continued else 0,
     }
     return tuple(Prune(version=number) for number in numbers if number not in kept)
 

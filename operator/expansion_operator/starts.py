@@ -6,10 +6,10 @@ A run that is there already keeps the base it was started from where `spec.retra
 from collections.abc import Iterator
 from dataclasses import replace
 
-from expansion_contract import layout, run
+from expansion_contract import layout, lineage, run
 from expansion_contract.resource import OnBaseChange
 from expansion_contract.run import PublishedBase, Start
-from expansion_operator.observed import Observed, VersionSeen
+from expansion_operator.observed import Observed
 
 
 def identified(seen: Observed) -> Observed:
@@ -28,15 +28,8 @@ def identified(seen: Observed) -> Observed:
 
 
 def given(seen: Observed) -> tuple[str, ...]:
-    """New categories that ever got an index: the longest list anybody wrote down."""
-    told = seen.serving_document.given if seen.serving_document else []
-    longest = max([told, *(version.manifest.given for version in seen.versions)], key=len)
-    return tuple(longest)
-
-
-def continued(versions: tuple[VersionSeen, ...]) -> VersionSeen | None:
-    """The version that knows every index given: the newest of those with the longest list."""
-    return max(versions, key=lambda one: (len(one.manifest.given), one.manifest.version), default=None)
+    """New categories that ever got an index at this output."""
+    return lineage.given(seen.serving_document, [version.manifest for version in seen.versions])
 
 
 def version_of(base: PublishedBase) -> int | None:
@@ -45,9 +38,9 @@ def version_of(base: PublishedBase) -> int | None:
 
 
 def _previous(seen: Observed) -> str | None:
-    version = continued(seen.versions)
+    manifest = lineage.continued([version.manifest for version in seen.versions])
     models = seen.expansion.spec.output.models.rstrip("/")
-    return f"{models}/{layout.version(version.manifest.version)}" if version else None
+    return f"{models}/{layout.version(manifest.version)}" if manifest else None
 
 
 def _as_before(seen: Observed, newest: Start) -> Start:

@@ -1,0 +1,16 @@
+"""What an output's versions say to the next run: which indices were given, and whose category list is continued. Pure."""
+
+from collections.abc import Sequence
+
+from expansion_contract.version import ServingDocument, VersionManifest
+
+
+def given(document: ServingDocument | None, versions: Sequence[VersionManifest]) -> tuple[str, ...]:
+    """New categories that ever got an index, in the order of their indices: the longest list anybody wrote down."""
+    told = document.given if document else []
+    return tuple(max([told, *(manifest.given for manifest in versions)], key=len))
+
+
+def continued(versions: Sequence[VersionManifest]) -> VersionManifest | None:
+    """The version that knows every index given: the newest of those with the longest list."""
+    return max(versions, key=lambda manifest: (len(manifest.given), manifest.version), default=None)
