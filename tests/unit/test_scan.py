@@ -6,6 +6,7 @@ import pytest
 
 from expansion_contract import dataset
 from expansion_contract.dataset import Role
+from expansion_contract.labels import vocabulary
 from expansion_contract.resource import Categories, Mode, Pretrained, Split, Training
 from expansion_contract.run import Owner, StorageAccess, TrainingRun
 from expansion_storage import open_prefix
@@ -115,3 +116,26 @@ def test_replacing_reads_no_replay_and_says_so(photos):
     scanned = scan(run_for(photos, mode=Mode.REPLACE), opened)
     assert {image.role for image in scanned.images} == {Role.NEW}
     assert "3 images of spec.replay and spec.unlabelled are not used" in scanned.findings[-1].message
+
+
+def test_unknown_images_are_read_last_and_are_of_the_category_unknown(photos):
+    categories = Categories(images=f"{photos}/new/", unknown_images=f"{photos}/any/")
+    entries = [
+        *((Role.NEW, entry) for entry in opened(f"{photos}/new").list()),
+        *((Role.UNKNOWN, entry) for entry in opened(f"{photos}/any").list()),
+    ]
+    digest = dataset.read(entries, categories, Mode.EXPAND).digest
+    run = run_for(photos, categories=categories, dataset_digest=digest, replay=None, unlabelled=None)
+    scanned = scan(run, opened)
+    assert [(image.folder, image.key) for image in scanned.images if image.role is Role.UNKNOWN] == [
+        ("unknown", "1.jpg"),
+        ("unknown", "some/2.jpg"),
+    ]
+    assert scanned.listing.counts["unknown"] == 2
+    replacing = scan(run.model_copy(update={"mode": Mode.REPLACE}), opened)
+    assert len(replacing.images) == len(scanned.images)
+
+
+def test_the_names_of_the_base_that_is_grown_are_asked(photos):
+    with pytest.raises(BadDataset, match="The base already has 'tulip'"):
+        scan(run_for(photos), opened, vocabulary([("", "tulip")]))

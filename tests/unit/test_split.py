@@ -87,6 +87,14 @@ def test_labels_index_the_sorted_new_categories():
     assert labels == {0: 1, 1: 0, 2: 1}
 
 
+def test_images_of_unknown_things_are_divided_like_any_new_category():
+    unknown = [replace(image(f"{n}.jpg", Role.UNKNOWN), folder="unknown") for n in range(30)]
+    result = divided((image("zebra/1.jpg"), "z"), *((one, n) for n, one in enumerate(unknown)))
+    assert result.categories == ("unknown", "zebra")
+    assert sum(result.counts(side)[0] for side in Side) == 30
+    assert all_rows(result.unlabelled) == []
+
+
 def test_all_three_sides_are_there_even_if_empty():
     result = divided((image("daisy/1.jpg"), 1))
     assert set(result.new) == set(result.replay) == set(result.unlabelled) == set(Side)

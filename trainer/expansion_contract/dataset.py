@@ -11,20 +11,25 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from expansion_contract.labels import imagenet_names, normalised, problem_with
+from expansion_contract.labels import Vocabulary, imagenet_vocabulary, normalised, problem_with
 from expansion_contract.resource import Categories, Mode, OnOverlap
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 FEW, MANY = 20, 100
 """Below 20 images a category is hardly learned; retrain.py asked for 100."""
+UNKNOWN = "unknown"
+"""The category of spec.categories.unknownImages."""
 NAMED = 8
 """How many names a message lists before it counts the rest."""
 
 
 class Role(StrEnum):
+    """What images are for. Listings are read in this order: the digest depends on it."""
+
     NEW = "new"
     REPLAY = "replay"
     UNLABELLED = "unlabelled"
+    UNKNOWN = "unknown"
 
 
 class ListedObject(Protocol):
@@ -51,7 +56,7 @@ class Problem:
 class Listing:
     digest: str
     images: int
-    counts: dict[str, int]  # category -> images, of new categories
+    counts: dict[str, int]  # category -> images, of new categories; `unknown` is one of them
     replay_images: int = 0
     unlabelled_images: int = 0
     ignored: int = 0  # objects that are no images or lie in no folder
@@ -90,7 +95,7 @@ class Reading:
         if not is_image(key):
             return False
         category = category_of(key)
-        if role is Role.UNLABELLED:
+        if role in {Role.UNLABELLED, Role.UNKNOWN}:
             return True
         return category is not None and (role is Role.REPLAY or not self.include or category in self.include)
 
@@ -105,16 +110,20 @@ class Reading:
         if role is Role.NEW:
             self._counts[category_of(entry.key) or ""] += 1
 
-    def finish(self, categories: Categories, mode: Mode, base_names: frozenset[str]) -> Listing:
+    def finish(self, categories: Categories, mode: Mode, base: Vocabulary | None = None) -> Listing:
+        """`base`: the names of the categories that the base has, ImageNet's if not given."""
         counts = dict(sorted(self._counts.items()))
+        found = problems(counts, self._totals[Role.UNKNOWN], categories, mode, base or imagenet_vocabulary())
+        if self._totals[Role.UNKNOWN]:
+            counts = dict(sorted({**counts, UNKNOWN: self._totals[Role.UNKNOWN]}.items()))
         return Listing(
             digest=f"sha256:{self._digest.hexdigest()}",
-            images=self._totals[Role.NEW],
+            images=self._totals[Role.NEW] + self._totals[Role.UNKNOWN],
             counts=counts,
             replay_images=self._totals[Role.REPLAY],
             unlabelled_images=self._totals[Role.UNLABELLED],
             ignored=self._ignored,
-            problems=tuple(problems(counts, categories, mode, base_names)),
+            problems=tuple(found),
         )
 
 
@@ -122,18 +131,19 @@ def read(
     entries: Iterable[tuple[Role, ListedObject]],
     categories: Categories,
     mode: Mode,
-    base_names: frozenset[str] | None = None,
+    base: Vocabulary | None = None,
 ) -> Listing:
-    """The listing of everything a run would read. `base_names`: normalised names of the base's categories."""
+    """The listing of everything a run would read. `base`: the names that the base has, ImageNet's if not given."""
     reading = Reading(include=frozenset(unicodedata.normalize("NFC", name) for name in categories.include))
     for role, entry in entries:
         reading.add(role, entry)
-    return reading.finish(categories, mode, imagenet_names() if base_names is None else base_names)
+    return reading.finish(categories, mode, base)
 
 
 def problems(
-    counts: dict[str, int], categories: Categories, mode: Mode, base_names: frozenset[str]
+    counts: dict[str, int], unknown: int, categories: Categories, mode: Mode, base: Vocabulary
 ) -> Iterable[Problem]:
+    """`unknown`: images of spec.categories.unknownImages."""
     if not counts and categories.include:
         yield Problem(
             reason="CategoryMissing",
@@ -152,9 +162,10 @@ def problems(
     yield from _missing(counts, categories)
     yield from _bad_names(counts, categories.images)
     yield from _colliding(counts)
+    yield from _unknown(counts, unknown, categories)
     if mode is Mode.EXPAND:
-        yield from _known_to_base(counts, categories, base_names)
-    if len(counts) == 1:
+        yield from _known_to_base([*counts, *([UNKNOWN] if unknown else [])], categories, base)
+    if len(counts) == 1 and not unknown:
         yield _single(next(iter(counts)), mode)
     yield from _small(counts)
 
@@ -196,20 +207,40 @@ def action_for(category: str, categories: Categories) -> OnOverlap:
     return next((o.on_overlap for o in categories.overlaps if o.category == category), categories.on_overlap)
 
 
-def _known_to_base(
-    counts: dict[str, int], categories: Categories, base_names: frozenset[str]
-) -> Iterable[Problem]:
+def _unknown(counts: dict[str, int], unknown: int, categories: Categories) -> Iterable[Problem]:
+    if categories.unknown_images is None:
+        return
+    if not unknown:
+        yield Problem(
+            reason="NoUnknownImages",
+            message=f"spec.categories.unknownImages is {categories.unknown_images}, but no images ({', '.join(IMAGE_ENDINGS)}) lie"
+            " there. Put some there, in any folders, or remove the field.",
+        )
+    for name in counts:
+        if normalised(name) == UNKNOWN:
+            yield Problem(
+                reason="CategoryNamesCollide",
+                message=f"The folder {name!r} below {categories.images} and spec.categories.unknownImages would both be the category"
+                f" {UNKNOWN!r}. Move that folder's images there, or rename it.",
+            )
+
+
+def _known_to_base(names: Iterable[str], categories: Categories, base: Vocabulary) -> Iterable[Problem]:
     refused = [
-        name
-        for name in counts
-        if normalised(name) in base_names and action_for(name, categories) is OnOverlap.REFUSE
+        _known(name, base.names[same[0]])
+        for name in names
+        if action_for(name, categories) is OnOverlap.REFUSE and (same := base.same(name))
     ]
     if refused:
         yield Problem(
             reason="CategoryOverlap",
             message=f"The base already has {listed(refused)}. Leave such folders out with spec.categories.include, rename them, or"
-            " set spec.categories.onOverlap (or an entry of spec.categories.overlaps) to KeepBoth.",
+            " set spec.categories.onOverlap (or an entry of spec.categories.overlaps) to Merge, Replace or KeepBoth.",
         )
+
+
+def _known(name: str, known: str) -> str:
+    return repr(name) if normalised(name) == normalised(known) else f"{name!r} (as {known!r})"
 
 
 def _single(name: str, mode: Mode) -> Problem:
@@ -241,6 +272,8 @@ def _small(counts: dict[str, int]) -> Iterable[Problem]:
 
 
 def listed(names: list[str]) -> str:
-    """'a', 'b' and 17 more."""
-    shown = ", ".join(repr(name) if "(" not in name else name for name in names[:NAMED])
+    """'a', 'b' and 17 more. What is in quotes already, or counted in parentheses, stays as it is."""
+    shown = ", ".join(
+        name if "(" in name or name.startswith(("'", '"')) else repr(name) for name in names[:NAMED]
+    )
     return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"

@@ -9,11 +9,14 @@ from functools import cache
 from importlib.resources import files
 
 _SPACE = re.compile(r"[\s_\-]+")
+_JOINERS = "\u200c\u200d"
+"""Zero width joiner and non-joiner: Persian, the scripts of India and composed emoji need them."""
 
 
 def normalised(name: str) -> str:
-    """Two names that differ only in case, Unicode form or in spaces, '_' and '-' are one category to a person."""
-    return _SPACE.sub(" ", unicodedata.normalize("NFKC", name)).strip().casefold()
+    """Two names that differ only in case, Unicode form, unseen characters or in spaces, '_' and '-' are one category to a person."""
+    seen = "".join(character for character in name if unicodedata.category(character) != "Cf")
+    return _SPACE.sub(" ", unicodedata.normalize("NFKC", seen)).strip().casefold()
 
 
 def words(name: str) -> tuple[str, ...]:
@@ -40,6 +43,7 @@ def key(name: str) -> str:
 class Vocabulary:
     """The names of some categories, to find those that another name may mean. Categories are numbered as they were given."""
 
+    names: tuple[str, ...]  # the first name of each category
     _by_key: dict[str, list[int]]
     _by_word: dict[str, list[tuple[int, frozenset[str]]]]
 
@@ -48,12 +52,14 @@ class Vocabulary:
         """`names`: all names of each category."""
         by_key: dict[str, list[int]] = defaultdict(list)
         by_word: dict[str, list[tuple[int, frozenset[str]]]] = defaultdict(list)
-        for index, own in enumerate(names):
+        firsts = []
+        for index, own in enumerate(map(tuple, names)):
+            firsts.append(own[0] if own else "")
             for name in own:
                 by_key[key(name)].append(index)
                 for word in (parts := frozenset(words(name))):
                     by_word[word].append((index, parts))
-        return cls(dict(by_key), dict(by_word))
+        return cls(tuple(firsts), dict(by_key), dict(by_word))
 
     def same(self, name: str) -> tuple[int, ...]:
         """Categories of this very name."""
@@ -73,11 +79,18 @@ def problem_with(name: str) -> str | None:
         return "it is a path, not a name"
     if any(unicodedata.category(character) in {"Cc", "Cs", "Co", "Cn"} for character in name):
         return "it contains control characters"
+    if unseen := [character for character in name if _is_unseen(character)]:
+        return f"it contains U+{ord(unseen[0]):04X}, which nobody sees and which may change how the rest is shown"
     if not normalised(name):
         return "nothing of it can be read"
     if len(name.encode()) > 253:
         return "it is longer than 253 bytes"
     return None
+
+
+def _is_unseen(character: str) -> bool:
+    """Zero width, or a change of direction; but joiners belong to how many scripts are written."""
+    return unicodedata.category(character) == "Cf" and character not in _JOINERS
 
 
 @cache
@@ -91,6 +104,23 @@ def imagenet() -> tuple[tuple[str, str], ...]:
 
 
 @cache
-def imagenet_names() -> frozenset[str]:
-    """The normalised names of what every ImageNet classifier already knows."""
-    return frozenset(normalised(name) for _, name in imagenet())
+def _other_names() -> dict[str, tuple[str, ...]]:
+    """WordNet id -> everyday names beside the one in `imagenet`: 'puma' of the cougar. A choice of our own, not complete."""
+    lines = files(__package__).joinpath("imagenet_other_names.txt").read_text(encoding="utf-8").splitlines()
+    return {line.split(" ", 1)[0]: tuple(line.split(" ", 1)[1].split(", ")) for line in lines}
+
+
+def names_of(name: str, uid: str) -> tuple[str, ...]:
+    """What people call a category; `uid`: its WordNet id, or empty."""
+    return (name, *_other_names().get(uid, ()))
+
+
+def vocabulary(categories: Iterable[tuple[str, str]]) -> Vocabulary:
+    """Of (WordNet id, name), numbered as they come."""
+    return Vocabulary.of(names_of(name, uid) for uid, name in categories)
+
+
+@cache
+def imagenet_vocabulary() -> Vocabulary:
+    """The names of what every ImageNet classifier already knows."""
+    return vocabulary(imagenet())

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expansion_contract.dataset import Role, action_for, listed
-from expansion_contract.labels import Vocabulary
+from expansion_contract.labels import Vocabulary, names_of
 from expansion_contract.report import Category, Finding, Overlap, Proportion
 from expansion_contract.resource import Categories, OnOverlap
 from expansion_trainer.dataset.scan import SourceImage
@@ -168,7 +168,8 @@ def _looked_at(
 
 def _names(category: Category) -> tuple[str, ...]:
     """None of a category that gives no answers of its own."""
-    return (category.name,) if category.state == "active" and category.alias_of is None else ()
+    answers = category.state == "active" and category.alias_of is None
+    return names_of(category.name, category.uid) if answers else ()
 
 
 def _seen(name: str, answers: Answers, rows: Indices, names: Vocabulary) -> _Seen:
@@ -248,11 +249,7 @@ def _evidence(one: Overlap) -> str:
 
 
 def _decided(found: Sequence[Overlap]) -> Iterator[Finding]:
-    said = {
-        OnOverlap.MERGE: "counts for",
-        OnOverlap.REPLACE: "replaces",
-        OnOverlap.KEEP_BOTH: "is kept beside",
-    }
+    said = {"Merge": "counts for", "Replace": "replaces", "KeepBoth": "is kept beside"}
     for one in found:
         if one.action != "Refuse":
             yield Finding(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expansion_contract.dataset import FEW, MANY, Role, listed
+from expansion_contract.dataset import FEW, MANY, listed
 from expansion_contract.report import Category, DatasetReport, Finding, Quarantined
 from expansion_contract.resource import Mode
 from expansion_trainer.dataset.scan import Scanned, SourceImage
@@ -135,7 +135,7 @@ def _undecodable(images: Sequence[SourceImage], why: Mapping[int, str]) -> Itera
 
 def _undecoded_folders(images: Sequence[SourceImage], why: Mapping[int, str]) -> frozenset[str]:
     """New categories none of whose images could be decoded."""
-    new = [(index, image.folder) for index, image in enumerate(images) if image.role is Role.NEW]
+    new = [(index, image.folder) for index, image in enumerate(images) if image.is_new]
     readable = {folder for index, folder in new if index not in why}
     return frozenset(folder for _, folder in new) - readable
 

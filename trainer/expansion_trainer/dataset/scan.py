@@ -4,8 +4,8 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from expansion_contract.dataset import Listing, Problem, Reading, Role, category_of
-from expansion_contract.labels import imagenet_names
+from expansion_contract.dataset import UNKNOWN, Listing, Problem, Reading, Role, category_of
+from expansion_contract.labels import Vocabulary
 from expansion_contract.report import Finding
 from expansion_contract.resource import Mode
 from expansion_contract.run import TrainingRun
@@ -25,11 +25,18 @@ class SourceImage:
     key: str  # relative to `place`
     size: int
     etag: str
-    folder: str = ""  # the category's folder in Unicode's composed form; "" for unlabelled images
+    folder: str = (
+        ""  # the category: its folder in Unicode's composed form, or `unknown`; "" for unlabelled images
+    )
 
     @property
     def address(self) -> str:
         return self.place.address(self.key)
+
+    @property
+    def is_new(self) -> bool:
+        """Is it an image of a new category? `unknown` is one."""
+        return self.role in {Role.NEW, Role.UNKNOWN}
 
     def read(self) -> bytes:
         try:
@@ -43,36 +50,54 @@ class SourceImage:
 @dataclass(frozen=True, kw_only=True)
 class Scanned:
     images: tuple[SourceImage, ...]
-    """What the run needs, in the order of roles and keys: new, replay, unlabelled. In mode Replace only the new ones."""
+    """What the run needs, in the order of roles and keys. In mode Replace only images of new categories."""
     listing: Listing
     findings: tuple[Finding, ...]
 
 
-def scan(run: TrainingRun, open_prefix: OpenPrefix) -> Scanned:
-    """Everything the run reads. Raises BadDataset and DatasetChanged, the store's own errors pass."""
+def scan(run: TrainingRun, open_prefix: OpenPrefix, base: Vocabulary | None = None) -> Scanned:
+    """Everything the run reads. `base`: the names that the base has, ImageNet's if not given.
+
+    Raises BadDataset and DatasetChanged, the store's own errors pass.
+    """
     reading = Reading(include=frozenset(map(_composed, run.categories.include)))
     images: list[SourceImage] = []
     for image in _listed(run, open_prefix):
         reading.add(image.role, image)
         if reading.takes(image.role, image.key) and _is_used(image.role, run.mode):
             images.append(image)
-    listing = reading.finish(run.categories, run.mode, imagenet_names())
+    listing = reading.finish(run.categories, run.mode, base)
     _refuse(listing, run)
     findings = (*map(_finding, listing.problems), *_unused(listing, run.mode))
     return Scanned(images=tuple(images), listing=listing, findings=findings)
 
 
 def _listed(run: TrainingRun, open_prefix: OpenPrefix) -> Iterator[SourceImage]:
-    sources = {Role.NEW: run.categories.images, Role.REPLAY: run.replay, Role.UNLABELLED: run.unlabelled}
+    sources = {
+        Role.NEW: run.categories.images,
+        Role.REPLAY: run.replay,
+        Role.UNLABELLED: run.unlabelled,
+        Role.UNKNOWN: run.categories.unknown_images,
+    }
     for role, address in sources.items():
         if address is None:
             continue
         place = open_prefix(address)
         for entry in place.list():
-            folder = "" if role is Role.UNLABELLED else category_of(entry.key) or ""
             yield SourceImage(
-                role=role, place=place, key=entry.key, size=entry.size, etag=entry.etag, folder=folder
+                role=role,
+                place=place,
+                key=entry.key,
+                size=entry.size,
+                etag=entry.etag,
+                folder=_folder(role, entry.key),
             )
+
+
+def _folder(role: Role, key: str) -> str:
+    if role is Role.UNKNOWN:
+        return UNKNOWN
+    return "" if role is Role.UNLABELLED else category_of(key) or ""
 
 
 def _refuse(listing: Listing, run: TrainingRun) -> None:
@@ -86,7 +111,7 @@ def _refuse(listing: Listing, run: TrainingRun) -> None:
 
 
 def _is_used(role: Role, mode: Mode) -> bool:
-    return mode is Mode.EXPAND or role is Role.NEW
+    return mode is Mode.EXPAND or role in {Role.NEW, Role.UNKNOWN}
 
 
 def _unused(listing: Listing, mode: Mode) -> Iterator[Finding]:

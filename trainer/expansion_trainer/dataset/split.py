@@ -79,7 +79,7 @@ def divide(
     split: Split,
 ) -> Divided:
     """`digests` and `ok` (could it be decoded?) are Extracted's. Raises BadDataset if no replay folder is a base category."""
-    categories = tuple(sorted({image.folder for image in images if image.role is Role.NEW}))
+    categories = tuple(sorted({image.folder for image in images if image.is_new}))
     replay = BaseFolders.of((image.folder for image in images if image.role is Role.REPLAY), base)
     labels = _labels(images, categories, replay)
     usable = [index for index, label in enumerate(labels) if label is not None and ok[index]]
@@ -101,7 +101,7 @@ def _labels(
     new = {name: index for index, name in enumerate(categories)}
     labels: list[Label | None] = []
     for image in images:
-        if image.role is Role.NEW:
+        if image.is_new:
             labels.append((Role.NEW, new[image.folder]))
         elif image.role is Role.REPLAY:
             index = replay.indices.get(image.folder)
