@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from expansion_contract.dataset import Listing, Role, read
+from expansion_contract.dataset import Listing, Role, judged, read
 from expansion_contract.labels import (
     Vocabulary,
     imagenet,
@@ -115,6 +115,14 @@ def test_the_names_of_another_base_are_asked_instead_of_imagenet_s():
     assert listing(*images("Egyptian cat"), *images("tulip"), base=base).errors == ()
 
 
+def test_a_listing_can_be_judged_beside_another_base_without_listing_again():
+    found = listing(*images("Egyptian cat"), *images("tulip"))
+    options = Categories(images="s3://photos/flowers/")
+    again = judged(found, options, Mode.EXPAND, frozenset({"tulip"}))
+    assert again.errors[0].message.startswith("The base already has 'tulip'.")
+    assert judged(again, options, Mode.EXPAND) == found
+
+
 UNKNOWN = {"unknownImages": "s3://photos/background/"}
 
 
@@ -130,9 +138,10 @@ def test_unknown_things_are_something_that_a_single_category_is_not():
 
 
 def test_a_folder_called_unknown_collides_with_them():
-    found = listing(*images("Unknown"), *images("rose"), unknown=["1.jpg"], **UNKNOWN)
-    assert found.errors[0].reason == "CategoryNamesCollide"
-    assert "'Unknown' below s3://photos/flowers/ and spec.categories.unknownImages" in messages(found)
+    for folder in ("Unknown", "unknown"):
+        found = listing(*images(folder), *images("rose"), unknown=["1.jpg"], **UNKNOWN)
+        assert found.errors[0].reason == "CategoryNamesCollide"
+        assert f"{folder!r} below s3://photos/flowers/ and spec.categories.unknownImages" in messages(found)
     assert listing(*images("unknown"), *images("rose")).errors == ()
 
 

@@ -7,13 +7,15 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
 from expansion_contract.labels import Vocabulary, imagenet_vocabulary, normalised, problem_with
 from expansion_contract.resource import Categories, Mode, OnOverlap
 
+Names = Vocabulary | frozenset[str]
+"""Of a base's categories; without their WordNet ids only the names themselves are known."""
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 FEW, MANY = 20, 100
 """Below 20 images a category is hardly learned; retrain.py asked for 100."""
@@ -59,6 +61,7 @@ class Listing:
     counts: dict[str, int]  # category -> images, of new categories; `unknown` is one of them
     replay_images: int = 0
     unlabelled_images: int = 0
+    unknown_images: int = 0
     ignored: int = 0  # objects that are no images or lie in no folder
     problems: tuple[Problem, ...] = ()
 
@@ -110,28 +113,27 @@ class Reading:
         if role is Role.NEW:
             self._counts[category_of(entry.key) or ""] += 1
 
-    def finish(self, categories: Categories, mode: Mode, base: Vocabulary | None = None) -> Listing:
+    def finish(self, categories: Categories, mode: Mode, base: Names | None = None) -> Listing:
         """`base`: the names of the categories that the base has, ImageNet's if not given."""
-        counts = dict(sorted(self._counts.items()))
-        found = problems(counts, self._totals[Role.UNKNOWN], categories, mode, base or imagenet_vocabulary())
-        if self._totals[Role.UNKNOWN]:
-            counts = dict(sorted({**counts, UNKNOWN: self._totals[Role.UNKNOWN]}.items()))
-        return Listing(
+        unknown = self._totals[Role.UNKNOWN]
+        counts = self._counts + Counter({UNKNOWN: unknown})
+        listing = Listing(
             digest=f"sha256:{self._digest.hexdigest()}",
-            images=self._totals[Role.NEW] + self._totals[Role.UNKNOWN],
-            counts=counts,
+            images=self._totals[Role.NEW] + unknown,
+            counts=dict(sorted(counts.items())),
             replay_images=self._totals[Role.REPLAY],
             unlabelled_images=self._totals[Role.UNLABELLED],
+            unknown_images=unknown,
             ignored=self._ignored,
-            problems=tuple(found),
         )
+        return judged(listing, categories, mode, base)
 
 
 def read(
     entries: Iterable[tuple[Role, ListedObject]],
     categories: Categories,
     mode: Mode,
-    base: Vocabulary | None = None,
+    base: Names | None = None,
 ) -> Listing:
     """The listing of everything a run would read. `base`: the names that the base has, ImageNet's if not given."""
     reading = Reading(include=frozenset(unicodedata.normalize("NFC", name) for name in categories.include))
@@ -140,10 +142,33 @@ def read(
     return reading.finish(categories, mode, base)
 
 
+def judged(listing: Listing, categories: Categories, mode: Mode, base: Names | None = None) -> Listing:
+    """The same listing beside another base."""
+    names = imagenet_vocabulary() if base is None else base
+    found = problems(listing.counts, categories, mode, names, listing.unknown_images)
+    return replace(listing, problems=tuple(found))
+
+
 def problems(
-    counts: dict[str, int], unknown: int, categories: Categories, mode: Mode, base: Vocabulary
+    counts: dict[str, int],
+    categories: Categories,
+    mode: Mode,
+    base: Names,
+    unknown_images: int | None = None,
 ) -> Iterable[Problem]:
-    """`unknown`: images of spec.categories.unknownImages."""
+    """`unknown_images`: how many of the category `unknown` are spec.categories.unknownImages; all of them if not given."""
+    if unknown_images is None:
+        unknown_images = counts.get(UNKNOWN, 0) if categories.unknown_images else 0
+    folders = {name: n for name, n in counts.items() if name != UNKNOWN or n > unknown_images}
+    yield from _unknown(folders, unknown_images, categories)
+    yield from _folders(folders, unknown_images > 0, categories, mode)
+    if mode is Mode.EXPAND:
+        names = base if isinstance(base, Vocabulary) else Vocabulary.of([name] for name in base)
+        yield from _known_to_base(counts, categories, names)
+
+
+def _folders(counts: dict[str, int], unknown: bool, categories: Categories, mode: Mode) -> Iterable[Problem]:
+    """`unknown`: there is that category beside them."""
     if not counts and categories.include:
         yield Problem(
             reason="CategoryMissing",
@@ -162,9 +187,6 @@ def problems(
     yield from _missing(counts, categories)
     yield from _bad_names(counts, categories.images)
     yield from _colliding(counts)
-    yield from _unknown(counts, unknown, categories)
-    if mode is Mode.EXPAND:
-        yield from _known_to_base([*counts, *([UNKNOWN] if unknown else [])], categories, base)
     if len(counts) == 1 and not unknown:
         yield _single(next(iter(counts)), mode)
     yield from _small(counts)
