@@ -172,18 +172,16 @@ class JointBound(Lenient):
 
 
 class Threshold(Lenient):
-    """From which score on an image of a group is let through."""
+    """What held-out images of a group say. `known_score` is the share of them that looks as strange; below 1 - coverage: unknown."""
 
     group: str
     """base, or new for each expansion's categories"""
-    known: float
-    """Below: unknown."""
     sure: float
     """A best score below: unsure."""
     n: int
-    """Held-out images that set it."""
-    pooled: bool
-    """Too few of its own: set by those of all groups together."""
+    """Images that set it."""
+    source: Literal["own", "pooled", "drawn"] = "own"
+    """Held-out images of the group; of all groups, where it has too few; or, where it has none, pictures drawn by a program."""
 
 
 class Outcomes(Lenient):

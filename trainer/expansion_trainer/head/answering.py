@@ -1,0 +1,82 @@
+"""From a head's logits to a model's answers: every category at its index, what is gone never answers, an alias adds to its target."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+
+from expansion_contract.report import Category
+from expansion_trainer.columns import NEVER, Columns
+from expansion_trainer.head.softmax import Array, Flags, Labels, Rows
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answering:
+    """What an exported model computes from a bottleneck, in NumPy. See Columns for `source` and `answers_as`."""
+
+    rows: Rows  # F fitted columns
+    temperature: float
+    source: Labels  # (C,) the fitted column of each index, or NEVER
+    answers_as: Labels  # (C,) the index whose name and probability it gives, or NEVER
+
+    @classmethod
+    def of(cls, rows: Rows, temperature: float, columns: Columns | None = None) -> "Answering":
+        """Without `columns` every fitted column is its own index."""
+        own = np.arange(len(rows.bias))
+        return cls(
+            rows=rows,
+            temperature=temperature,
+            source=own if columns is None else columns.source,
+            answers_as=own if columns is None else columns.answers_as,
+        )
+
+    @classmethod
+    def of_model(cls, rows: Rows, temperature: float, categories: Sequence[Category]) -> "Answering":
+        """A published model's own head, whose columns are its indices."""
+        return cls(
+            rows=rows,
+            temperature=temperature,
+            source=np.arange(len(rows.bias)),
+            answers_as=np.array([_target(category, categories) for category in categories], np.int64),
+        )
+
+    @property
+    def active(self) -> Flags:
+        """(C,) which columns compete for the answer."""
+        active: Flags = (self.answers_as != NEVER) & (self.source != NEVER)
+        return active
+
+    def logits(self, bottlenecks: Array) -> Array:
+        """(n, D) to (n, C), after temperature; -inf for what never answers."""
+        return self.placed(self.rows.logits(bottlenecks))
+
+    def placed(self, fitted: Array) -> Array:
+        """(n, F) to (n, C): the same of logits that are there already."""
+        z: Array = fitted[:, np.maximum(self.source, 0)] / np.float32(self.temperature)
+        z[:, ~self.active] = -np.inf
+        return z
+
+    def probabilities(self, bottlenecks: Array) -> Array:
+        return folded(self.logits(bottlenecks), self.answers_as)
+
+
+def folded(logits: Array, answers_as: Labels) -> Array:
+    """(n, C) to (n, C): softmax, then every alias' probability where its target's is."""
+    p: Array = softmax(logits, axis=1)
+    for alias in aliases(answers_as).tolist():
+        p[:, answers_as[alias]] += p[:, alias]
+        p[:, alias] = 0
+    return p
+
+
+def aliases(answers_as: Labels) -> Labels:
+    """Columns that answer with another one's name."""
+    own = np.arange(len(answers_as))
+    return np.flatnonzero((answers_as != NEVER) & (answers_as != own))
+
+
+def _target(category: Category, categories: Sequence[Category]) -> int:
+    while category.state == "active" and category.alias_of is not None:
+        category = categories[category.alias_of]
+    return category.index if category.state == "active" else NEVER
