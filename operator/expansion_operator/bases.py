@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from expansion_contract import layout
-from expansion_contract.labels import normalised
+from expansion_contract.labels import vocabulary
 from expansion_contract.report import Category
 from expansion_contract.run import PackBase, PublishedBase
 from expansion_contract.version import ServingDocument, VersionManifest
@@ -160,7 +160,7 @@ def _read_version(place: Prefix, digest: str | None) -> BaseSeen:
         manifest = VersionManifest.model_validate_json(content)
     except ValidationError:
         raise _damaged(place, f"{layout.MANIFEST} is not the manifest of a version") from None
-    names = frozenset(normalised(category.name) for category in _categories(place))
+    names = vocabulary((category.uid, category.name) for category in _categories(place))
     model = PublishedBase(uri=place.uri.rstrip("/"), manifest_sha256=found)
     return BaseSeen(model=model, version=manifest.version, names=names)
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from expansion_contract.dataset import Listing
+from expansion_contract.labels import Vocabulary
 from expansion_contract.report import Progress, RunReport
 from expansion_contract.resource import ClassifierExpansion
 from expansion_contract.run import PackBase, PublishedBase, Start
@@ -81,7 +82,7 @@ class BaseSeen:
 
     model: PublishedBase
     version: int
-    names: frozenset[str]  # normalised, of the categories that it answers with
+    names: Vocabulary  # of the categories that it answers with
 
 
 @dataclass(frozen=True, kw_only=True)

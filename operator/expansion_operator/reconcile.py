@@ -200,10 +200,10 @@ class Reconciler:
         now = self.clock.monotonic()
         newer_than = now if memory.list_again else float("-inf")
         seen = self.bases.seen(seen, storage, self._referred(seen.expansion))
-        names = seen.base.names if seen.base else None
-        listing = self.listings.get(storage, seen.expansion, now, newer_than, names)
-        memory.list_again = False
-        seen = replace(seen, listing=listing, versions=storage.versions(), serving_document=storage.serving())
+        if seen.base_trouble is None:
+            listing = self.listings.get(storage, seen.expansion, now, newer_than, seen.base)
+            seen, memory.list_again = replace(seen, listing=listing), False
+        seen = replace(seen, versions=storage.versions(), serving_document=storage.serving())
         behind = self._seen_of_run(starts.identified(seen), storage, jobs)
         self._must_be_writable(storage, behind, memory)
         return behind

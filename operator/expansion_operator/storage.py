@@ -6,7 +6,7 @@ What the store answers leaves as `StorageTrouble`: one word, a sentence for the 
 import base64
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from pydantic import ValidationError
 
 from expansion_contract import dataset, layout, run
 from expansion_contract.dataset import Listing, Role
+from expansion_contract.labels import Vocabulary
 from expansion_contract.problems import sentences
 from expansion_contract.report import FORMAT_VERSION, Progress, RunReport
 from expansion_contract.resource import ClassifierExpansion
 from expansion_contract.run import TrainingRun
 from expansion_contract.version import ServingDocument
-from expansion_operator.observed import ReportSeen, Trouble, VersionSeen
+from expansion_operator.observed import BaseSeen, ReportSeen, Trouble, VersionSeen
 from expansion_operator.policies import poll_seconds
 from expansion_storage import Credentials, Entry, ObjectMissing, StorageError, StorageRefused, open_prefix
 from expansion_storage.prefix import Prefix
@@ -112,10 +113,10 @@ class Storage:
         self._expansion, self._way = expansion, way
         self._output = self.open(expansion.spec.output.models)
 
-    def listing(self) -> Listing:
-        """Lists everything a run would read, in one pass; minutes for millions of images."""
+    def listing(self, base_names: Vocabulary | None = None) -> Listing:
+        """Lists everything a run would read, in one pass; minutes for millions of images. No names: ImageNet's."""
         spec = self._expansion.spec
-        return dataset.read(self._entries(), spec.categories, spec.mode)
+        return dataset.read(self._entries(), spec.categories, spec.mode, base_names)
 
     def must_be_writable(self) -> None:
         """Raises if runs and versions could not be written: better before the Job than at its end."""
@@ -179,6 +180,7 @@ class Storage:
             (Role.NEW, spec.categories.images),
             (Role.REPLAY, spec.replay.images if spec.replay else None),
             (Role.UNLABELLED, spec.unlabelled.images if spec.unlabelled else None),
+            (Role.UNKNOWN, spec.categories.unknown_images),
         )
         for role, address in addresses:
             if address is not None:
@@ -232,28 +234,19 @@ class Listings:
         expansion: ClassifierExpansion,
         now: float,
         newer_than: float,
-        base_names: frozenset[str] | None = None,
+        base: BaseSeen | None = None,
     ) -> Listing:
-        """`now`, `newer_than`: monotonic seconds. A listing from before `newer_than` is not good enough.
-
-        `base_names`: normalised; another base may have other names, the images are listed anew for none.
-        """
-        inputs = _inputs(expansion)
+        """`now`, `newer_than`: monotonic seconds. A listing from before `newer_than` is not good enough."""
+        inputs = _inputs(expansion, base)
         kept = self._kept.get(expansion.key)
         oldest = max(newer_than, now - poll_seconds(expansion))
         if kept is None or kept.inputs != inputs or kept.at < oldest:
-            kept = _Kept(inputs=inputs, at=now, listing=storage.listing())
+            kept = _Kept(inputs=inputs, at=now, listing=storage.listing(base.names if base else None))
             self._kept[expansion.key] = kept
-        return kept.listing if base_names is None else _judged(kept.listing, expansion, base_names)
+        return kept.listing
 
     def forget(self, key: str) -> None:
         self._kept.pop(key, None)
-
-
-def _judged(listing: Listing, expansion: ClassifierExpansion, base_names: frozenset[str]) -> Listing:
-    spec = expansion.spec
-    problems = dataset.problems(listing.counts, spec.categories, spec.mode, base_names)
-    return replace(listing, problems=tuple(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,8 +256,8 @@ class _Kept:
     listing: Listing
 
 
-def _inputs(expansion: ClassifierExpansion) -> tuple[Any, ...]:
-    """What a listing depends on, beside the bucket itself."""
+def _inputs(expansion: ClassifierExpansion, base: BaseSeen | None) -> tuple[Any, ...]:
+    """What a listing and its problems depend on, beside the bucket itself."""
     spec = expansion.spec
     return (
         expansion.metadata.uid,
@@ -273,4 +266,5 @@ def _inputs(expansion: ClassifierExpansion) -> tuple[Any, ...]:
         spec.replay,
         spec.unlabelled,
         spec.storage.to_wire(),
+        base.model.manifest_sha256 if base else None,
     )

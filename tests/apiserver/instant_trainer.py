@@ -1,9 +1,11 @@
 """A trainer that answers at once, for tests of the operator: reads run.json, writes what a trainer writes, and ends.
 
 What it does stands in the object `behaviour` below the output: words, one for each attempt; the last one counts for all others.
-`succeed[:accuracy]`, `fail:<exit code>`, `killed`, `out-of-memory`, `slow:<seconds>`, `images-changed`, `no-report`, `future-report`.
+`succeed[:accuracy]`, `fail:<exit code>`, `killed`, `out-of-memory`, `slow:<seconds>`, `images-changed`, `overlap`, `no-report`,
+`future-report`.
 """
 
+import json
 import os
 import signal
 import sys
@@ -12,9 +14,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 from expansion_contract import environment, layout
+from expansion_contract.dataset import category_of
 from expansion_contract.exit_codes import ExitCode
 from expansion_contract.report import (
     BaseDrop,
+    Category,
     CategoryScore,
     DatasetReport,
     File,
@@ -27,8 +31,6 @@ from expansion_contract.report import (
 from expansion_contract.run import TrainingRun
 from expansion_storage import ObjectMissing, open_prefix
 from expansion_storage.prefix import Prefix
-
-FILES = {"saved_model.pb": b"a model", layout.CATEGORIES: b'["tulip", "rose"]'}
 
 
 def main() -> int:
@@ -49,6 +51,8 @@ def main() -> int:
             return _fail(output, run, int(detail))
         case "images-changed":
             return _fail(output, run, ExitCode.DATASET_CHANGED)
+        case "overlap":
+            return _fail(output, run, ExitCode.BAD_DATASET, "CategoryOverlap")
         case "no-report":
             return 0
         case "future-report":
@@ -84,7 +88,7 @@ def _progress(output: Prefix, run: TrainingRun, percent: int) -> None:
     output.write(layout.run(run.run_id, layout.PROGRESS), progress.to_json())
 
 
-def _fail(output: Prefix, run: TrainingRun, code: int) -> int:
+def _fail(output: Prefix, run: TrainingRun, code: int, reason: str = "") -> int:
     """As the trainer does: it reports what it knows to be permanent."""
     print(f"it ends with {code}")
     if 10 <= code < 20:
@@ -94,7 +98,7 @@ def _fail(output: Prefix, run: TrainingRun, code: int) -> int:
         report = RunReport(
             run_id=run.run_id,
             outcome="Failed",
-            reason=REASONS[ExitCode(code)],
+            reason=reason or REASONS[ExitCode(code)],
             message=message,
             started_at=_now(),
             finished_at=_now(),
@@ -104,17 +108,41 @@ def _fail(output: Prefix, run: TrainingRun, code: int) -> int:
 
 
 def _succeed(output: Prefix, run: TrainingRun, accuracy: float) -> int:
-    for path, content in FILES.items():
+    categories = _categories(run)
+    listed = json.dumps([category.to_wire() for category in categories])
+    files = {"saved_model.pb": b"a model", layout.CATEGORIES: listed.encode()}
+    for path, content in files.items():
         output.write(layout.candidate(run.run_id, path), content)
-    output.write(layout.run(run.run_id, layout.REPORT), _report(run, accuracy).to_json())
+    report = _report(run, accuracy, categories, files)
+    output.write(layout.run(run.run_id, layout.REPORT), report.to_json())
     return 0
 
 
-def _report(run: TrainingRun, accuracy: float) -> RunReport:
+def _categories(run: TrainingRun) -> list[Category]:
+    """Those of the base that is grown, else a thousand; then the new ones at the indices that the run keeps for them."""
+    access = environment.storage_access(os.environ)
+    if run.model is None:
+        base = [Category(index=index, name=f"base {index}", group="base") for index in range(1000)]
+    else:
+        listed = json.loads(open_prefix(run.model.uri, access).read(layout.CATEGORIES))
+        base = [Category.model_validate({**one, "group": "base"}) for one in listed]
+    folders = {category_of(entry.key) for entry in open_prefix(run.categories.images, access).list()}
+    today = {folder for folder in folders if folder}
+    new = [*run.given, *sorted(today - set(run.given))]
+    return base + [
+        Category(index=len(base) + i, name=name, group="new", state="active" if name in today else "retired")
+        for i, name in enumerate(new)
+    ]
+
+
+def _report(
+    run: TrainingRun, accuracy: float, categories: list[Category], contents: dict[str, bytes]
+) -> RunReport:
     files = [
         File(path=path, size=len(content), sha256=sha256(content).hexdigest())
-        for path, content in FILES.items()
+        for path, content in contents.items()
     ]
+    new = [category for category in categories if category.group == "new"]
     return RunReport(
         run_id=run.run_id,
         outcome="Succeeded",
@@ -137,7 +165,9 @@ def _report(run: TrainingRun, accuracy: float) -> RunReport:
             base_rows_identical=True,
         ),
         metrics=_metrics(accuracy),
-        categories=1002,
+        categories=len(categories),
+        new_categories=new,
+        given=[category.name for category in new],
         files=files,
     )
 

@@ -14,6 +14,7 @@ from expansion_contract.resource import (
     GROUP,
     MAX_NAME,
     NAME_RULE,
+    NOT_ITSELF_RULE,
     PLURAL,
     VERSION,
     ClassifierExpansion,
@@ -32,6 +33,15 @@ PAIRS: dict[str, dict[str, Any]] = {
     "weights needs exactly one": {"base": {"pretrained": {"weights": {}}}},
     "sha256 is required with uri": {"base": {"pretrained": {"weights": {"uri": "s3://models/inception.h5"}}}},
     "spec.base needs exactly one": {"base": {"pretrained": {}, "expansionRef": {"name": "cars"}}},
+    "spec.base.model.uri must be": {"base": {"model": {"uri": "./versions/7"}}},
+    "spec.base.pack.uri must be": {"base": {"pretrained": {}, "pack": {"uri": "/packs/lite0"}}},
+    "spec.base.pack goes with": {
+        "base": {"expansionRef": {"name": "cars"}, "pack": {"uri": "s3://packs/lite0"}}
+    },
+    "gradientDescent goes with": {"training": {"head": {"gradientDescent": {"steps": 10}}}},
+    "spec.categories.unknownImages must be": {
+        "categories": {"images": "s3://photos/flowers/", "unknownImages": "/photos/other"}
+    },
     "spec.categories.images must be": {"categories": {"images": "/home/me/flowers"}},
     "spec.replay.images must be": {"replay": {"images": "./replay"}},
     "spec.unlabelled.images must be": {"unlabelled": {"images": "file:///photos"}},
@@ -95,7 +105,10 @@ def without_what_says_nothing(value: Any) -> Any:
                 "split": {"testPercent": 20},
                 "serving": {"resources": {"limits": {"memory": "2Gi"}}},
                 "compute": {"podTemplate": {"tolerations": [{"key": "gpu"}]}},
-                "training": {"head": {"gradientDescent": {"steps": 10}}, "fineTune": {"fromLayer": "mixed9"}},
+                "training": {
+                    "head": {"solver": "GradientDescent", "gradientDescent": {"steps": 10}},
+                    "fineTune": {"fromLayer": "mixed9"},
+                },
                 "categories": {
                     **SPEC["categories"],
                     "overlaps": [{"category": "rose", "onOverlap": "Merge"}],
@@ -128,8 +141,8 @@ def test_a_broken_rule_is_answered_with_its_own_sentence(
 
 
 def test_every_rule_has_a_resource_above_that_breaks_it() -> None:
-    """The two others have tests of their own: names and changed outputs."""
-    apart = {NAME_RULE.message}
+    """The three others have tests of their own: names, references to oneself, and changed outputs."""
+    apart = {NAME_RULE.message, NOT_ITSELF_RULE.message}
     for rule in every_rule():
         if rule.message in apart or "oldSelf" in rule.cel:
             continue
@@ -142,6 +155,10 @@ def test_every_rule_has_a_resource_above_that_breaks_it() -> None:
 )
 def test_a_name_that_a_job_could_not_carry_is_refused(refused: Refused, name: str) -> None:
     assert NAME_RULE.message in refused(resource(name))
+
+
+def test_nothing_grows_itself(refused: Refused) -> None:
+    assert NOT_ITSELF_RULE.message in refused(resource("cars", base={"expansionRef": {"name": "cars"}}))
 
 
 def test_the_longest_name_is_accepted(api: Api, namespace: str) -> None:
@@ -193,14 +210,21 @@ def test_a_status_may_hold_all_that_the_contract_knows(api: Api, namespace: str)
         "lastTransitionTime": "2026-11-22T10:00:00Z",
         "observedGeneration": 1,
     }
+    base = {"uri": "s3://models/cars/versions/7", "manifestSha256": "0" * 64, "version": 7}
     status = {
         "observedGeneration": 1,
         "conditions": [condition],
         "phase": "Ready",
         "dataset": {"digest": "sha256:1", "images": 1, "categories": 1, "listedAt": "2026-11-22T10:00:00Z"},
-        "run": {"id": "1", "percent": 3, "outcome": "Succeeded"},
+        "run": {"id": "1", "base": base, "percent": 3, "outcome": "Succeeded"},
         "candidate": {"runId": "1", "accepted": True, "accuracy": "0.9", "baseAccuracyDropMeasured": False},
-        "model": {"version": 1, "runId": "1", "categories": 1005, "uri": "s3://models/flowers/versions/1"},
+        "model": {
+            "version": 1,
+            "runId": "1",
+            "categories": 1005,
+            "uri": "s3://models/flowers/versions/1",
+            "base": base,
+        },
         "serving": {"version": 1, "replicas": 2, "readyReplicas": 2},
         "history": [{"runId": "1", "outcome": "Published", "version": 1}],
     }

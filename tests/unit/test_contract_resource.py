@@ -77,8 +77,6 @@ def test_a_name_that_no_job_or_service_can_carry_is_refused(name: str):
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
-        ({"base": {"expansionRef": {"name": "cars"}}}, "spec.base.expansionRef"),
-        ({"base": {"model": {"uri": "s3://models/cars/versions/7"}}}, "spec.base.model"),
         ({"categories": {"images": "s3://photos/x/", "onOverlap": "Merge"}}, "spec.categories.onOverlap"),
         (
             {
@@ -94,7 +92,6 @@ def test_a_name_that_no_job_or_service_can_carry_is_refused(name: str):
         ({"training": {"head": {"solver": "Discriminant"}}}, "spec.training.head.solver"),
         ({"training": {"head": {"randomProjection": {}}}}, "spec.training.head.randomProjection"),
         ({"training": {"unknown": {"inAnswers": True}}}, "spec.training.unknown"),
-        ({"retrain": {"onBaseChange": "Report"}}, "spec.retrain.onBaseChange"),
         ({"training": {"fineTune": {"fromLayer": "mixed9"}}}, "spec.training.fineTune"),
         ({"compute": {"workers": 2}}, "spec.compute.workers"),
         ({"compute": {"queueName": "gpus"}}, "spec.compute.queueName"),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from operator_values import NEW, NOW, SETTINGS, respecified, version
 
+from expansion_contract.labels import vocabulary
 from expansion_contract.resource import Condition, GrownFrom
 from expansion_contract.run import PackBase, PublishedBase, Start, run_id
 from expansion_operator import starts
@@ -16,7 +17,7 @@ CARS = {"base": {"expansionRef": {"name": "cars"}}}
 
 def base(number: int) -> BaseSeen:
     model = PublishedBase(uri=f"s3://models/cars/versions/{number}", manifest_sha256=f"cars-{number}")
-    return BaseSeen(model=model, version=number, names=frozenset({"car"}))
+    return BaseSeen(model=model, version=number, names=vocabulary([("", "car")]))
 
 
 def chained(number: int = 7, **spec: object) -> Observed:

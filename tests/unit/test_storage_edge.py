@@ -10,9 +10,11 @@ import pytest
 from contract_values import expansion, report
 
 from expansion_contract import layout, run
+from expansion_contract.labels import vocabulary
 from expansion_contract.resource import ClassifierExpansion
-from expansion_contract.run import Owner
+from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.version import ServingDocument
+from expansion_operator.observed import BaseSeen
 from expansion_operator.storage import Access, Listings, Storage, StorageTrouble, access
 from expansion_storage import StorageRefused
 
@@ -154,14 +156,25 @@ def test_a_listing_of_other_addresses_is_not_used(bucket: Path, change: dict[str
     assert listings.get(Storage(after, Access()), after, 101, NEVER) is not first
 
 
-def test_names_are_compared_with_the_bases_own_and_another_base_needs_no_other_listing(bucket: Path) -> None:
-    listings, storage = Listings(), storage_of(bucket)
-    spec = in_folder(bucket)
-    first = listings.get(storage, spec, 0, NEVER, frozenset({"rose"}))
+def test_names_are_compared_with_the_bases_own(bucket: Path) -> None:
+    listings, storage, spec = Listings(), storage_of(bucket), in_folder(bucket)
+    first = listings.get(storage, spec, 0, NEVER, base_of("rose"))
     assert [problem.reason for problem in first.errors] == ["CategoryOverlap"]
-    (bucket / "photos" / "rose" / "new.jpg").write_bytes(b"an image")
-    second = listings.get(storage, spec, 1, NEVER, frozenset({"car"}))
-    assert (second.errors, second.digest) == ((), first.digest)
+    assert listings.get(storage, spec, 1, NEVER, base_of("car")).errors == ()
+
+
+def base_of(*names: str) -> BaseSeen:
+    model = PublishedBase(uri="s3://models/cars/versions/1", manifest_sha256="-".join(names))
+    return BaseSeen(model=model, version=1, names=vocabulary(("", name) for name in names))
+
+
+def test_pictures_of_nothing_known_are_part_of_the_data_set(bucket: Path) -> None:
+    (bucket / "backgrounds").mkdir()
+    (bucket / "backgrounds" / "sky.jpg").write_bytes(b"an image")
+    categories = {"images": f"{bucket}/photos/", "unknownImages": f"{bucket}/backgrounds/"}
+    seen = storage_of(bucket, categories=categories).listing()
+    assert seen.counts == {"rose": 3, "tulip": 3, "unknown": 1}
+    assert seen.digest != storage_of(bucket).listing().digest
 
 
 def test_a_listing_from_before_the_trainers_word_is_not_used(bucket: Path) -> None:

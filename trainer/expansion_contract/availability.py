@@ -5,7 +5,6 @@ from collections.abc import Callable
 from expansion_contract.resource import (
     Distortions,
     ExpansionSpec,
-    OnBaseChange,
     OnOverlap,
     Solver,
     Strategy,
@@ -13,8 +12,6 @@ from expansion_contract.resource import (
 )
 
 _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
-    ("spec.base.expansionRef", lambda s: s.base.expansion_ref is not None, "use spec.base.pretrained"),
-    ("spec.base.model", lambda s: s.base.model is not None, "use spec.base.pretrained"),
     (
         "spec.categories.onOverlap",
         lambda s: s.categories.on_overlap in {OnOverlap.MERGE, OnOverlap.REPLACE},
@@ -26,18 +23,12 @@ _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
         "use Refuse or KeepBoth",
     ),
     ("spec.categories.unknownImages", lambda s: s.categories.unknown_images is not None, "remove it"),
-    ("spec.base.pack", lambda s: s.base.pack is not None, "remove it"),
     (
         "spec.training.head.randomProjection",
         lambda s: s.training.head.random_projection is not None,
         "remove it",
     ),
     ("spec.training.unknown", lambda s: s.training.unknown != Unknown(), "remove it"),
-    (
-        "spec.retrain.onBaseChange",
-        lambda s: s.retrain.on_base_change is not OnBaseChange.RETRAIN,
-        "remove it",
-    ),
     (
         "spec.distortions",
         lambda s: (
