@@ -7,8 +7,8 @@ from expansion_contract.version import ServingDocument, VersionManifest
 
 def given(document: ServingDocument | None, versions: Sequence[VersionManifest]) -> tuple[str, ...]:
     """New categories that ever got an index, in the order of their indices: the longest list anybody wrote down."""
-    told = document.given if document else []
-    return tuple(max([told, *(manifest.given for manifest in versions)], key=len))
+    lists: list[list[str]] = [document.given if document else [], *(manifest.given for manifest in versions)]
+    return tuple(max(lists, key=len))
 
 
 def continued(versions: Sequence[VersionManifest]) -> VersionManifest | None:

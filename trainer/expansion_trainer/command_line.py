@@ -24,6 +24,7 @@ from expansion_trainer.errors import TrainerError
 from expansion_trainer.progress import Listener, Tracker, rfc3339, utc_now
 from expansion_trainer.report.page import summary
 from expansion_trainer.resource_file import Refused
+from expansion_trainer.starts import judged
 from expansion_trainer.stores import stores_of
 from expansion_trainer.terminal import ProgressLine, import_tensorflow_quietly
 
@@ -93,8 +94,8 @@ def _run(asked: argparse.Namespace) -> int:
     expansion = resource_file.read(asked.file, asked.output)
     output = open_prefix(expansion.spec.output.models, storage_access(expansion))
     publishing.must_own(output, Owner(namespace=expansion.metadata.namespace, name=expansion.metadata.name))
-    listing = _usable(resource_file.listing(expansion))
-    run = publishing.written_run(expansion, listing.digest, output)
+    listing = _usable(judged(expansion, resource_file.listing(expansion)))
+    run = publishing.written_run(expansion, listing, output)
     report = publishing.succeeded(output, run.run_id) or _trained(run)
     outcome = publishing.publish_if_accepted(expansion, run, report, output, rfc3339(utc_now()))
     folder = output.below(layout.run(run.run_id))
@@ -128,7 +129,7 @@ def _trained(run: TrainingRun) -> RunReport:
 
 def _validate(asked: argparse.Namespace) -> int:
     expansion = resource_file.read(asked.file)
-    listing = resource_file.listing(expansion)
+    listing = judged(expansion, resource_file.listing(expansion))
     for problem in listing.problems:
         print(f"{'error' if problem.is_error else 'note'}: {problem.message}", file=sys.stderr)
     if listing.errors:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from expansion_contract import layout
+from expansion_contract import layout, lineage
+from expansion_contract.dataset import Listing
 from expansion_contract.gate import Verdict, verdict
 from expansion_contract.report import RunReport
 from expansion_contract.resource import ClassifierExpansion
@@ -13,6 +14,7 @@ from expansion_contract.version import ServingDocument, VersionManifest
 from expansion_storage import ObjectMissing, Prefix
 from expansion_storage.publication import prune, publish, published
 from expansion_trainer.resource_file import Refused
+from expansion_trainer.starts import start_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +33,9 @@ def must_own(output: Prefix, owner: Owner) -> None:
         )
 
 
-def written_run(expansion: ClassifierExpansion, dataset_digest: str, output: Prefix) -> TrainingRun:
-    run = training_run(expansion, dataset_digest)
+def written_run(expansion: ClassifierExpansion, listing: Listing, output: Prefix) -> TrainingRun:
+    """Named and written down, with what it starts from."""
+    run = training_run(expansion, listing.digest, start_of(expansion, listing, output, _serving(output)))
     output.write(layout.run(run.run_id, layout.RUN), run.to_json(), "application/json")
     return run
 
@@ -89,10 +92,12 @@ def _serve(manifest: VersionManifest, expansion: ClassifierExpansion, owner: Own
         run_id=manifest.run_id,
         manifest_sha256=next(sha256 for seen, sha256 in versions if seen.version == manifest.version),
         last_version=_last_version(output),
+        given=list(lineage.given(_serving(output), [seen for seen, _ in versions])),
     )
     output.write(layout.SERVING, document.to_json(), "application/json")
+    continued = lineage.continued([seen for seen, _ in versions])
     for old, _ in versions[: -expansion.spec.output.keep_versions]:
-        if old.version != manifest.version:
+        if old.version != manifest.version and old != continued:
             prune(output, old.version)
 
 

@@ -18,7 +18,9 @@ from expansion_storage import Entry, open_prefix
 _ADDRESSES = (
     ("base", "pretrained", "weights", "uri"),
     ("base", "model", "uri"),
+    ("base", "pack", "uri"),
     ("categories", "images"),
+    ("categories", "unknownImages"),
     ("replay", "images"),
     ("unlabelled", "images"),
     ("output", "models"),
@@ -62,6 +64,7 @@ def _entries(expansion: ClassifierExpansion) -> Iterator[tuple[Role, Entry]]:
         Role.NEW: spec.categories.images,
         Role.REPLAY: spec.replay.images if spec.replay else None,
         Role.UNLABELLED: spec.unlabelled.images if spec.unlabelled else None,
+        Role.UNKNOWN: spec.categories.unknown_images,
     }
     for role, address in addresses.items():
         if address is not None:
@@ -112,5 +115,10 @@ def _problems(expansion: ClassifierExpansion) -> Iterator[str]:
     if len(name) > MAX_NAME or not re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name):
         yield f"{NAME_RULE.message}; got {name}."
     yield from availability.refused(expansion.spec)
+    if expansion.spec.base.expansion_ref is not None:
+        yield (
+            "spec.base.expansionRef names a ClassifierExpansion of a cluster, which this machine does not see: name the folder of the"
+            " version it published in spec.base.model.uri."
+        )
     if pretrained and (problem := architectures.problem_with(pretrained.architecture)):
         yield problem
