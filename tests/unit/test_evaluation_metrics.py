@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from expansion_trainer.evaluation import metrics
+from expansion_contract.report import Proportion
+from expansion_trainer.evaluation import calibrated, metrics, resampled
 from expansion_trainer.head.softmax import Rows
 
 
@@ -99,6 +100,69 @@ def test_boasting_and_modesty_do_not_cancel_out() -> None:
 
 def test_without_images_there_is_no_calibration_error() -> None:
     assert metrics.calibration_error(np.zeros(0), np.zeros(0, dtype=bool)) is None
+
+
+def test_few_images_show_an_error_even_of_perfect_scores() -> None:
+    """What is printed beside the error is what such scores would show, were they exactly right."""
+    random = np.random.default_rng(0)
+    for n in (30, 300, 30_000):
+        score = random.uniform(0.3, 1, n)
+        shown = [calibrated.calibration_error(score, random.random(n) < score) for _ in range(100)]
+        assert calibrated.floor(score) == pytest.approx(np.mean(shown), rel=0.06)
+    assert calibrated.floor(random.uniform(0.3, 1, 30)) > 5 * calibrated.floor(random.uniform(0.3, 1, 3000))
+
+
+def test_base_and_new_are_calibrated_apart() -> None:
+    """Boasting about the new and modest about the base is not calibrated, whatever the mean says."""
+    random = np.random.default_rng(0)
+    score, is_new = random.uniform(0.69, 0.71, 4000), np.arange(4000) < 2000
+    right = random.random(4000) < np.where(is_new, 0.5, 0.9)
+    found = calibrated.calibration(score, right, is_new)
+    assert found
+    assert found.base
+    assert found.new
+    assert found.overall.value < 0.05
+    assert found.base.value == pytest.approx(0.2, abs=0.03)
+    assert found.new.value == pytest.approx(0.2, abs=0.03)
+    assert (found.overall.n, found.base.n, found.new.n) == (4000, 2000, 2000)
+    assert sum(one.n for one in found.bins) == 4000
+
+
+def test_without_base_images_nothing_is_said_of_their_scores() -> None:
+    found = calibrated.calibration(np.array([0.5]), np.array([True]), np.array([True]))
+    assert found
+    assert (found.base, found.new and found.new.n) == (None, 1)
+
+
+def test_macro_recall_counts_every_category_alike() -> None:
+    found = resampled.macro_recall([Proportion.of(90, 100), Proportion.of(0, 1)])
+    assert found
+    assert found.value == pytest.approx(0.45)
+    assert found.n == 101
+    assert found.low <= 0.2
+    assert found.high >= 0.85
+
+
+def test_the_interval_of_macro_recall_covers_the_truth_about_as_often_as_it_says() -> None:
+    random, covered = np.random.default_rng(1), 0
+    for _ in range(200):
+        each = random.beta(8, 2, size=30)  # mean 0.8
+        recalls = [Proportion.of(int(random.binomial(12, p)), 12) for p in each]
+        found = resampled.macro_recall(recalls)
+        assert found
+        covered += found.low <= 0.8 <= found.high
+    assert covered > 0.9 * 200
+
+
+def test_the_area_under_the_curve_is_how_often_the_known_one_scores_higher() -> None:
+    found = resampled.mean_auroc([(np.array([1.0, 2.0]), np.array([0.0, 1.0]))])
+    assert found
+    assert found.value == pytest.approx((2 + 1.5) / 4)
+    random = np.random.default_rng(0)
+    sure = resampled.mean_auroc([(random.normal(1, 1, 400), random.normal(0, 1, 400))])
+    assert sure
+    assert sure.low < 0.760 < sure.high
+    assert sure.high - sure.low < 0.08
 
 
 def test_confused_pairs_come_commonest_first_and_right_answers_are_none() -> None:

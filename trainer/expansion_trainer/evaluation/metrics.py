@@ -1,15 +1,18 @@
-"""What a head answers to each image, and the figures that follow from it."""
+"""What a model answers to each image, and the figures that follow from it."""
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from expansion_contract.report import BaseDrop, Paired, Proportion
+from expansion_trainer.head.answering import Answering, folded_logits
 from expansion_trainer.head.softmax import Array, Doubles, Flags, Labels, Rows
 
+Source = Literal["replay", "pack", "unlabelled", "procedural"]
 CHUNK = 4096
 """Images answered at once: 1000 categories take 16 MB."""
 TOP = 5
@@ -20,8 +23,8 @@ BINS = 15
 class Answers:
     """One for each of n images, over all C categories."""
 
-    answer: Labels  # (n,), index of the highest logit
-    among_new: Labels  # (n,), the same among the columns from base_count on; an index among all
+    answer: Labels  # (n,), index of the highest probability
+    among_new: Labels  # (n,), the same if only new columns competed; an index among all
     score: Doubles  # (n,), of the answer, after temperature
     best: Labels  # (n, TOP), highest first; fewer columns for fewer categories
 
@@ -31,12 +34,21 @@ class Answers:
     def right(self, truth: Labels) -> Flags:
         return np.asarray(self.answer == truth)
 
+    def among_best(self, truth: Labels) -> Flags:
+        return np.asarray((self.best == truth[:, None]).any(axis=1))
+
 
 def answers(rows: Rows, bottlenecks: Array, base_count: int, temperature: float) -> Answers:
-    """In chunks, so that memory does not grow with images times categories."""
+    """Of a head whose columns are its categories, the new ones from base_count on."""
+    new = np.arange(base_count, len(rows.bias))
+    return answered(Answering.of(rows, temperature), bottlenecks, new)
+
+
+def answered(model: Answering, bottlenecks: Array, new: Labels) -> Answers:
+    """`new`: indices of new columns. In chunks, so that memory does not grow with images times categories."""
     starts = range(0, max(1, len(bottlenecks)), CHUNK)
-    chunks = (rows.logits(bottlenecks[start : start + CHUNK]) for start in starts)
-    return joined(*(_answers(logits, base_count, temperature) for logits in chunks))
+    chunks = (model.logits(bottlenecks[start : start + CHUNK]) for start in starts)
+    return joined(*(_answers(logits, model.answers_as, new) for logits in chunks))
 
 
 def joined(*parts: Answers) -> Answers:
@@ -48,19 +60,16 @@ def joined(*parts: Answers) -> Answers:
     )
 
 
-def _answers(logits: Array, base_count: int, temperature: float) -> Answers:
-    z = logits.astype(np.float64) / temperature
-    best = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
+def _answers(logits: Array, answers_as: Labels, new: Labels) -> Answers:
+    """An alias competes among the new ones with its own logit, and answers with its target's name."""
+    z = folded_logits(logits, answers_as).astype(np.float64)
+    best = np.argsort(-z, axis=1, kind="stable")[:, :TOP]
     return Answers(
         answer=best[:, 0],
-        among_new=_highest(logits[:, base_count:]) + base_count,
+        among_new=answers_as[new[logits[:, new].argmax(axis=1)]] if len(new) else best[:, 0],
         score=np.exp(z.max(axis=1) - logsumexp(z, axis=1)),
         best=best,
     )
-
-
-def _highest(logits: Array) -> Labels:
-    return np.asarray(logits.argmax(axis=1), dtype=np.int64)
 
 
 def proportion(hits: Flags) -> Proportion:
@@ -69,18 +78,43 @@ def proportion(hits: Flags) -> Proportion:
 
 def measured_drop(before: Flags, after: Flags) -> BaseDrop:
     """Right before minus right after, on the same images, with Newcombe's interval for paired differences."""
+    return _drop(before, after, True, "replay")
+
+
+def _drop(before: Flags, after: Flags, measured: bool, source: Source) -> BaseDrop:
     table = paired(before, after)
     low, high = table.interval()
     lost, n = table.before - table.after, table.n
     return BaseDrop(
-        measured=True,
-        source="replay",
+        measured=measured,
+        source=source,
         lost=lost,
         n=n,
         value=lost / n if n else 0.0,
         low=low,
         high=high,
         paired=table,
+    )
+
+
+def pack_drop(before: Flags, after: Flags) -> BaseDrop:
+    """The same of a pack's real bottlenecks. They have set the boundary, so it is an estimate, and a hopeful one."""
+    return _drop(before, after, False, "pack")
+
+
+def stolen_drop(stolen: Flags, source: Source) -> BaseDrop | None:
+    """An upper estimate: a stolen image was not always answered rightly before. None where there is no image."""
+    if len(stolen) == 0:
+        return None
+    share = proportion(stolen)
+    return BaseDrop(
+        measured=False,
+        source=source,
+        lost=share.hits,
+        n=share.n,
+        value=share.value,
+        low=share.low,
+        high=share.high,
     )
 
 
@@ -91,13 +125,17 @@ def paired(before: Flags, after: Flags) -> Paired:
 
 
 def calibration_error(score: Doubles, right: Flags) -> float | None:
-    """Mean distance between score and accuracy over 15 bins of equally many images; biased upward when they are few."""
+    """Mean distance between score and accuracy over bins of equally many images; biased upward when they are few."""
     if len(score) == 0:
         return None
-    order = np.argsort(score, kind="stable")
-    bins = [members for members in np.array_split(order, BINS) if len(members)]
-    distances = [abs(float(score[m].mean()) - float(right[m].mean())) * len(m) for m in bins]
+    distances = [abs(float(score[m].mean()) - float(right[m].mean())) * len(m) for m in binned(score)]
     return sum(distances) / len(score)
+
+
+def binned(score: Doubles) -> list[Labels]:
+    """Bins of equally many images, from the lowest scores to the highest."""
+    order = np.argsort(score, kind="stable")
+    return [members for members in np.array_split(order, BINS) if len(members)]
 
 
 def confused(truth: NDArray[np.int64], answer: Labels, most: int) -> list[tuple[int, int, int]]:

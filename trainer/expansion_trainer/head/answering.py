@@ -63,11 +63,20 @@ class Answering:
 
 def folded(logits: Array, answers_as: Labels) -> Array:
     """(n, C) to (n, C): softmax, then every alias' probability where its target's is."""
-    p: Array = softmax(logits, axis=1)
-    for alias in aliases(answers_as).tolist():
-        p[:, answers_as[alias]] += p[:, alias]
-        p[:, alias] = 0
+    p: Array = softmax(folded_logits(logits, answers_as), axis=1)
     return p
+
+
+def folded_logits(logits: Array, answers_as: Labels) -> Array:
+    """(n, C) to (n, C), of which softmax gives the answers' probabilities; -inf for aliases."""
+    found = aliases(answers_as)
+    if len(found) == 0:
+        return logits
+    z = logits.copy()
+    for alias in found.tolist():
+        z[:, answers_as[alias]] = np.logaddexp(z[:, answers_as[alias]], z[:, alias])
+        z[:, alias] = -np.inf
+    return z
 
 
 def aliases(answers_as: Labels) -> Labels:

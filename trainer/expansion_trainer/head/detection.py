@@ -52,6 +52,15 @@ class Turn:
     without: Without
     answering: Answering
     detector: Detector
+    added_from: int  # the fitted column of the first added category
+
+    @property
+    def kept_columns(self) -> Labels:
+        return self.added_from + self.without.kept
+
+    @property
+    def left_out_columns(self) -> Labels:
+        return self.added_from + self.without.left_out
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,11 +174,11 @@ def without_them(given: Given, without: Without) -> Answering:
 
 
 def strangers(given: Given, without: Without, sides: Sequence[Labelled]) -> Labelled:
-    """Images of the left-out categories, but for those that the base knows under another name."""
-    base_count = given.fitting.head.base_count
-    index = given.fitted_answers_as[base_count:]
-    known = np.isin(index, given.fitted_answers_as[:base_count])
-    lost = [category for category in without.left_out.tolist() if not known[category]]
+    """Images of the left-out categories, but for those that another column knows under the same name."""
+    own, base_count = given.fitted_answers_as, given.fitting.head.base_count
+    left = np.setdiff1d(np.arange(len(own)), base_count + without.left_out)
+    index = own[base_count:]
+    lost = [category for category in without.left_out.tolist() if index[category] not in own[left]]
     parts = [(side, np.isin(side.labels, lost)) for side in sides]
     return Labelled(
         bottlenecks=np.concatenate([side.bottlenecks[rows] for side, rows in parts]),
@@ -209,7 +218,12 @@ def _turn(given: Given, found: Detector, without: Without, trial: Trial) -> Turn
         for part in (trial.known, _known(answering, given.drawn))
     )
     levels = unknown.levels(seen, drawn.numbers, len(found.levels), found.coverage)
-    return Turn(without=without, answering=answering, detector=replace(found, levels=levels, space=used))
+    return Turn(
+        without=without,
+        answering=answering,
+        detector=replace(found, levels=levels, space=used),
+        added_from=given.fitting.head.base_count,
+    )
 
 
 def given(
