@@ -48,6 +48,9 @@ def _network(extractor: Extractor, folder: Path, address: str) -> Network:
         raise BadWeights(f"The network of {address} cannot be rebuilt: {problem}")
     network = catalogue.rebuilt(name, preprocessing)
     _fill(catalogue.headless(network), folder, address)
+    for layer in network.model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its variables
     published = preprocessing.endswith(catalogue.AS_PUBLISHED)
     return catalogue.as_published(network) if published else network
 
