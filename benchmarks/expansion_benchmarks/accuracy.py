@@ -17,6 +17,7 @@ from expansion_benchmarks.cases import EVIDENCE, Old, grown
 from expansion_benchmarks.features import Features
 from expansion_benchmarks.figures import Measured, figures, together
 from expansion_benchmarks.sets import Source
+from expansion_benchmarks.strangers import told
 from expansion_benchmarks.targets import calibrated, verdict
 from expansion_contract.resource import Solver
 from expansion_trainer.dataset.split import Side
@@ -30,6 +31,8 @@ EXTRA = (
 )
 HEAD_HAS_SEEN = {"InceptionV3"}
 """The reconstructed weights' head was fitted on the very images that measure the base (it knows 98 % of them, and 57 % of others)."""
+STRANGERS = ("replay", "none")
+"""Evidence with which a row also measures how pictures of unknown things are told; it takes four more fits."""
 SETS = ("flowers5", "digits", "caltech")
 
 
@@ -58,19 +61,18 @@ def rows(asked: Asked) -> Iterator[dict[str, Any]]:
 def _rows_of(asked: Asked, old: Old, source: Source) -> Iterator[dict[str, Any]]:
     features = old.features
     deals = [sets.new_set(source, features, turn) for turn in range(source.turns)]
-    elsewhere = sets.elsewhere(asked.data, features)
+    elsewhere = None if source.folder.name == sets.ELSEWHERE else sets.elsewhere(asked.data, features)
     alone = _alone(deals)
     options = replace(cases.OPTIONS, solver=asked.solver)
     for evidence in asked.evidence:
         if features.network in HEAD_HAS_SEEN and (features.network, source.name, evidence) not in EXTRA:
             continue
-        parts = [
-            figures(Measured(grown=grown(evidence, deal, old, options), new=deal, old=old), elsewhere)
-            for deal in deals
-        ]
+        heads = [Measured(grown=grown(evidence, deal, old, options), new=deal, old=old) for deal in deals]
+        parts = [figures(head, elsewhere) for head in heads]
         row = {"backbone": features.network, "new_set": source.name, "evidence": evidence, **together(parts)}
         row |= {"alone": alone, "categories": len(deals[0].categories), "left_out": len(deals[0].left_out)}
         row |= {"head_has_seen_base_images": features.network in HEAD_HAS_SEEN, "deals": len(deals)}
+        row |= {"unknown": told(heads[0]) if evidence in STRANGERS else None}
         row |= {"verdict": verdict(row), "calibrated": calibrated(row)}
         print(tables.line(row), flush=True)
         yield row
@@ -140,6 +142,7 @@ def main() -> None:
     written = json.loads((arguments.out / "accuracy.json").read_text())
     print(tables.accuracy(written))
     print(tables.calibration(written))
+    print(tables.strangers(written))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,16 @@ from expansion_benchmarks.features import Array, Features, Labels, Pool
 from expansion_benchmarks.sets import NewSet
 from expansion_contract.resource import Solver, Split
 from expansion_trainer.dataset.split import Side, side_of
+from expansion_trainer.head import statistics as sums
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import FittedHead
 from expansion_trainer.head.softmax import Rows
 from expansion_trainer.head.solve import Options, solve
 from expansion_trainer.head.statistics import Statistics
+from expansion_trainer.packs import core as cores
 from expansion_trainer.sides import picture_rows
 
-Kind = Literal["replay", "pack", "unlabelled"]
+Kind = Literal["replay", "unlabelled"]
 EVIDENCE = ("replay", "unlabelled", "near", "pack", "none")
 REPLAY, BASE_TEST = "imagenet-one-per-category", "imagenet-val"
 UNLABELLED = 300
@@ -68,7 +70,10 @@ class Grown:
 
 
 def grown(evidence: str, new: NewSet, old: Old, options: Options = OPTIONS) -> Grown:
-    what = given(evidence, new, old)
+    return solved(new, given(evidence, new, old), old, options)
+
+
+def solved(new: NewSet, what: Given, old: Old, options: Options = OPTIONS) -> Grown:
     started = time.monotonic()
     head = solve(
         old.features.base.rows,
@@ -94,7 +99,7 @@ def given(evidence: str, new: NewSet, old: Old) -> Given:
     if evidence == "replay":
         return _with(nothing, "replay", old.one_each)
     if evidence == "pack":
-        return _packed(nothing, old.one_each)
+        return _packed(nothing, old.one_each, len(old.features.base.names))
     first, rest = photographs(old.held_out)
     half = replace(_with(nothing, "unlabelled", first), base_test=rest)
     if evidence == "unlabelled":
@@ -123,13 +128,18 @@ def divided(pool: Pool) -> dict[Side, Pool]:
     return {side: pool.some(sides == side) for side in Side}
 
 
-def _packed(given: Given, pool: Pool) -> Given:
-    """Half of the real bottlenecks train and half calibrate, by content."""
-    trains = np.array([int(digest[:8], 16) % 2 == 0 for digest in pool.digests.tolist()])
+def _packed(given: Given, pool: Pool, categories: int) -> Given:
+    """What a pack built from these images holds: the core's bottlenecks, and sums."""
+    core = cores.chosen(pool.bottlenecks, pool.labels, pool.digests.tolist())
+    sides = [core.where(flags) for flags in (~core.calibrates, core.calibrates)]
+    fitted, calibrating = (
+        Evidence(kind="pack", bottlenecks=side.bottlenecks, labels=side.labels) for side in sides
+    )
     return replace(
         given,
-        fitted=(_evidence("replay", pool.some(trains)), *given.fitted),
-        calibration=(_evidence("replay", pool.some(~trains)), *given.calibration),
+        fitted=(fitted, *given.fitted),
+        calibration=(calibrating, *given.calibration),
+        statistics=sums.of(pool.bottlenecks, pool.labels, categories),
     )
 
 

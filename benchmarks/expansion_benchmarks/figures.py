@@ -80,22 +80,26 @@ class Measured:
         return np.asarray(self.of_new.among_new == self.truth)
 
     @cached_property
+    def asked_before(self) -> Answers:
+        """The base alone."""
+        return answers(self.old.features.base.rows, self.grown.given.base_test.bottlenecks, 0, 1.0)
+
+    @cached_property
     def before(self) -> Flags:
-        pool = self.grown.given.base_test
-        rows = self.old.features.base.rows
-        return answers(rows, pool.bottlenecks, 0, 1.0).right(pool.labels)
+        return self.asked_before.right(self.grown.given.base_test.labels)
 
     @cached_property
     def after(self) -> Flags:
         return self.of_base.right(self.grown.given.base_test.labels)
 
 
-def figures(measured: Measured, elsewhere: Pool) -> dict[str, Any]:
+def figures(measured: Measured, elsewhere: Pool | None) -> dict[str, Any]:
     head, given = measured.grown.head, measured.grown.given
     right = measured.of_new.right(measured.truth)
     drop = measured_drop(measured.before, measured.after)
     rows = measured.old.features.base.rows
-    stolen = head.logits(elsewhere.bottlenecks).argmax(axis=1) >= head.base_count
+    others = np.zeros((0, len(rows.weights)), np.float32) if elsewhere is None else elsewhere.bottlenecks
+    stolen = head.logits(others).argmax(axis=1) >= head.base_count
     same = head.weights[:, : head.base_count].tobytes() == rows.weights.tobytes()
     return {
         "base_before": _figure(proportion(measured.before)),
@@ -128,6 +132,7 @@ def calibrations(measured: Measured) -> dict[str, Calibration]:
     right_new, right_base = new.right(measured.truth), measured.after
     both = joined(new, base)
     return {
+        "base before": calibration(measured.asked_before.score, measured.before),
         "overall": calibration(both.score, np.concatenate([right_new, right_base])),
         "base": calibration(base.score, right_base),
         "new": calibration(new.score, right_new),

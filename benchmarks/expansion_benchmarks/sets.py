@@ -161,6 +161,17 @@ def _renumbered(pool: Pool, kept: Sequence[int]) -> Pool:
     return Pool(bottlenecks=own.bottlenecks, labels=labels, digests=own.digests)
 
 
+def some_categories(new: NewSet, chosen: Labels) -> NewSet:
+    """In this order; labels count them."""
+    place = np.full(len(new.categories), -1)
+    place[chosen] = np.arange(len(chosen))
+    sides = {}
+    for side, pool in new.sides.items():
+        own = pool.some(place[pool.labels] >= 0)
+        sides[side] = Pool(bottlenecks=own.bottlenecks, labels=place[own.labels], digests=own.digests)
+    return NewSet(categories=tuple(new.categories[i] for i in chosen.tolist()), left_out=(), sides=sides)
+
+
 def _digits(folder: Path) -> Path:
     pictures, _, _ = digits()
     for picture in pictures:

@@ -14,7 +14,7 @@ INK = "#24292f"
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    name: str
+    name: str  # "" keeps it out of the legend
     xs: Sequence[float]
     ys: Sequence[float]
     dashed: bool = False
@@ -69,7 +69,8 @@ def _axes(plot: Plot) -> Iterator[str]:
 
 def _lines(plot: Plot) -> Iterator[str]:
     following = 0
-    for number, line in enumerate(plot.lines):
+    entries = 0
+    for line in plot.lines:
         colour = COLOURS[(following if line.colour is None else line.colour) % len(COLOURS)]
         following += line.colour is None
         points = [plot.place(x, y) for x, y in zip(line.xs, line.ys, strict=True)]
@@ -78,7 +79,9 @@ def _lines(plot: Plot) -> Iterator[str]:
             yield f'<g clip-path="url(#in)"{dashes}>{_stroke(points, colour, 2)}</g>'
         if line.dots_only or plot.log_x:
             yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in points)
-        yield from _entry(line, number, colour)
+        if line.name:
+            yield from _entry(line, entries, colour)
+            entries += 1
 
 
 def _entry(line: Line, number: int, colour: str) -> Iterator[str]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+UNKNOWN_AREA = 0.80
+"""Of left-out new categories, at least."""
 STAR = " \\*"
 """The base's own head was fitted on the images that measure it."""
 
@@ -68,7 +70,7 @@ def _accuracy(row: Mapping[str, Any]) -> list[str]:
         f"{100 * row['alone']:.1f}",
         f"{row['share']['value']:.3f} ({row['share']['low']:.3f} to {row['share']['high']:.3f})",
         cell(row["steals"]),
-        cell(row["steals_elsewhere"]),
+        cell(row["steals_elsewhere"]) if row["steals_elsewhere"]["n"] else "",
         row["solver"],
         f"{row['seconds']:.0f}",
         verdict["target"],
@@ -100,3 +102,17 @@ def _calibration(row: Mapping[str, Any]) -> list[str]:
     verdict = row["calibrated"]
     met = "yes" if verdict["met"] else f"no: {verdict['why']}"
     return [row["backbone"], row["new_set"], row["evidence"], *errors, *over, met]
+
+
+def strangers(rows: Sequence[Mapping[str, Any]]) -> str:
+    head = ["network", "new set", "given", "method", "area under the curve", "pictures", "at least", "met"]
+    return table(head, [_strangers(row) for row in rows if row["unknown"] and row["unknown"]["auroc"]])
+
+
+def _strangers(row: Mapping[str, Any]) -> list[str]:
+    found = row["unknown"]
+    area = found["auroc"]
+    shown = f"{area['value']:.3f} ({area['low']:.3f} to {area['high']:.3f})"
+    met = "yes" if area["value"] >= UNKNOWN_AREA else "no"
+    place = [row["backbone"], row["new_set"], row["evidence"]]
+    return [*place, found["method"], shown, str(area["n"]), f"{UNKNOWN_AREA:.2f}", met]

@@ -9,7 +9,6 @@ import json
 import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from expansion_benchmarks.cases import OPTIONS, Given, Old, given
+from expansion_benchmarks.cases import OPTIONS, Old, given, solved
 from expansion_benchmarks.features import Array, Features, Labels, Pool
 from expansion_benchmarks.sets import NewSet
 from expansion_benchmarks.tables import table
 from expansion_contract.resource import Solver
 from expansion_trainer.dataset.split import Side
-from expansion_trainer.head.fit import FittedHead
-from expansion_trainer.head.solve import Options, solve
+from expansion_trainer.head.solve import Options
 
 NETWORK = "InceptionV3"
 """The widest bottlenecks: 2048 numbers."""
@@ -75,29 +73,22 @@ def timed(size: Size, features: Features, data: Path, options: Options) -> dict[
     old = Old(features=features, data=data)
     new = made_up(old.one_each.bottlenecks, size)
     what = given("replay", new, old)
-    started = time.monotonic()
-    head = _solved(new, what, old, options)
-    seconds = time.monotonic() - started
-    again = _solved(new, what, old, options) if size.twice else None
+    first = solved(new, what, old, options)
+    head = first.head
+    again = solved(new, what, old, options).head if size.twice else None
     test = new.sides[Side.TEST]
     answers = head.logits(test.bottlenecks).argmax(axis=1)
     same = None if again is None else bool((again.logits(test.bottlenecks).argmax(axis=1) == answers).all())
     return {
         "categories": size.categories,
         "images": sum(len(pool) for pool in new.sides.values()),
-        "seconds": seconds,
+        "seconds": first.seconds,
         "limit": size.seconds,
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "solver": head.solver,
         "new": float((answers == test.labels + head.base_count).mean()),
         "same_labels": same,
     }
-
-
-def _solved(new: NewSet, what: Given, old: Old, options: Options) -> FittedHead:
-    training, validation = (new.sides[side].labelled for side in (Side.TRAINING, Side.VALIDATION))
-    base = old.features.base.rows
-    return solve(base, training, validation, what.fitted, what.calibration, options, what.statistics, None)
 
 
 def shown(rows: list[dict[str, Any]]) -> str:
