@@ -58,6 +58,7 @@ class Finding:
     `stuck`: only an edit or a person helps (Stalled), else it is being worked on (Reconciling).
     `ends_run`: the run's failure, recorded so that it is never started again.
     `sees_nothing_later`: later stages could not be looked at, so their conditions stay as they are.
+    `moves_on`: another run follows by itself, so nobody needs to act.
     """
 
     stage: Stage
@@ -69,6 +70,11 @@ class Finding:
     requeue_after: float | None = None
     ends_run: bool = False
     sees_nothing_later: bool = False
+    moves_on: bool = False
+
+    @property
+    def needs_somebody(self) -> bool:
+        return self.stuck and not self.moves_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +119,7 @@ def verdict(finding: Finding | None, suspended: bool, ready_message: str) -> tup
         message = f"spec.suspend is true. {finding.message}"
         return (Fact(type="Ready", status="False", reason="Suspended", message=message),)
     ready = Fact(type="Ready", status="False", reason=finding.reason, message=finding.message)
-    abnormal = "Stalled" if finding.stuck else "Reconciling"
+    abnormal = "Stalled" if finding.needs_somebody else "Reconciling"
     return ready, Fact(type=abnormal, status="True", reason=finding.reason, message=finding.message)
 
 

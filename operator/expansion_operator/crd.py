@@ -38,6 +38,7 @@ _COLUMNS = (
     ("Base drop", "string", ".status.model.baseAccuracyDrop", 0),
     ("Version", "integer", ".status.serving.version", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Base", "integer", ".status.model.base.version", 1),
     ("Run", "string", ".status.run.id", 1),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
 )

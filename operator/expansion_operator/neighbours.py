@@ -111,4 +111,4 @@ def _news(body: dict[str, Any]) -> Any:
     metadata, status = body["metadata"], body.get("status", {})
     model = status.get("model") or {}
     gone = "deletionTimestamp" in metadata
-    return metadata.get("uid"), metadata.get("generation"), gone, model.get("version"), model.get("runId")
+    return metadata.get("uid"), metadata.get("generation"), gone, model.get("announced"), model.get("runId")

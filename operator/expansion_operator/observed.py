@@ -110,6 +110,7 @@ class Observed:
     listing: Listing | None = None
     start: Start = field(default_factory=Start)  # of the current run
     run_id: str | None = None  # of the current spec, listing and base
+    waiting_run: str | None = None  # that one, while `run_id` is an earlier run that may end first
     run_written: bool = False  # run.json is there
     report: ReportSeen | None = None  # of the current run
     progress: Progress | None = None  # of the current run

@@ -40,6 +40,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
     status = next_status(observed, finding, settings, now)
     actions = (
         *_unwanted_jobs(observed, finding),
+        *_asked_version(observed, finding),
         *_model_servers(observed, finding, settings),
         *_next_step(observed, finding, settings),
         *_outdated_versions(observed, finding),
@@ -89,9 +90,24 @@ def _next_step(observed: Observed, finding: Finding | None, settings: Settings) 
     return ()
 
 
+def _asked_version(observed: Observed, finding: Finding | None) -> tuple[WriteServing, ...]:
+    """What spec.serving.version asks for, and its end, are told at once, whatever becomes of the current run."""
+    told, document = observed.serving_document, policies.serving_document(observed)
+    asked = observed.expansion.spec.serving.version is not None or (told is not None and told.pinned)
+    is_next_step = _goes_on(observed, finding) is Next.WRITE_SERVING
+    if not asked or is_next_step or document is None or document == told or _is_refused(finding):
+        return ()
+    return (WriteServing(document=document),)
+
+
+def _is_refused(finding: Finding | None) -> bool:
+    """The resource itself cannot be done: nothing of it is."""
+    return finding is not None and finding.stage is Stage.RESOURCE
+
+
 def _model_servers(observed: Observed, finding: Finding | None, settings: Settings) -> tuple[Action, ...]:
     """Kept as wanted whatever the current run does, from the first published version on."""
-    if finding is not None and finding.stage is Stage.RESOURCE:
+    if _is_refused(finding):
         return ()
     if observed.expansion.spec.serving.mode is ServingMode.NONE:
         return tuple(_no_model_servers(observed))

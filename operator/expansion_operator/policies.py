@@ -5,6 +5,7 @@ A new reason is one function and one entry in a tuple. Pure: what is seen and th
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from expansion_contract import architectures, availability, environment, layout
@@ -270,7 +271,8 @@ def running(observed: Observed, _: datetime) -> Finding | None:
     if job.waiting:
         tried = f" Pods of this run that failed before: {job.attempts}." if job.attempts else ""
         return _working(job.waiting.reason, f"{job.waiting.message}{tried}", "Pending")
-    return _working("Running", f"Job {job.name} trains run {observed.run_id}.", "Training")
+    next_one = f" Run {observed.waiting_run} waits for its end." if observed.waiting_run else ""
+    return _working("Running", f"Job {job.name} trains run {observed.run_id}.{next_one}", "Training")
 
 
 def report_awaited(observed: Observed, now: datetime) -> Finding | None:
@@ -442,6 +444,11 @@ def _publishing(message: str, then: Next) -> Finding:
 # The rollout
 
 
+def pin_missing(observed: Observed, _: datetime) -> Finding | None:
+    message = missing_pin(observed)
+    return _rolling("VersionMissing", message, stuck=True) if message else None
+
+
 def deployment_name_taken(observed: Observed, _: datetime) -> Finding | None:
     deployment = observed.deployment
     if not is_managed(observed) or deployment is None or deployment.ours:
@@ -538,6 +545,7 @@ POLICIES: tuple[Policy, ...] = (
     gate_refused,
     not_published,
     not_announced,
+    pin_missing,
     deployment_name_taken,
     model_server_failed,
     pods_not_starting,
@@ -547,7 +555,10 @@ POLICIES: tuple[Policy, ...] = (
 
 def first_finding(observed: Observed, now: datetime) -> Finding | None:
     """What stands between this resource and Ready; None if nothing does."""
-    return _refused_by_the_cluster(_first(POLICIES, observed, now), observed)
+    finding = _refused_by_the_cluster(_first(POLICIES, observed, now), observed)
+    if finding is None or observed.waiting_run is None or finding.stage not in {Stage.TRAINING, Stage.GATE}:
+        return finding
+    return replace(finding, moves_on=True, requeue_after=BUSY) if finding.stuck else finding
 
 
 def _first(policies: Iterable[Policy], observed: Observed, now: datetime) -> Finding | None:
@@ -656,9 +667,21 @@ def next_version(observed: Observed) -> int:
     return last_version(observed) + 1
 
 
+def announced_version(observed: Observed) -> VersionSeen | None:
+    """What should be served: what spec.serving.version asks for, else the current run's version once there is one.
+
+    Where nobody asks any more and the current run has none yet, the newest takes over from what was asked for.
+    """
+    pin, told = observed.expansion.spec.serving.version, observed.serving_document
+    if pin is not None:
+        return next((seen for seen in observed.versions if seen.manifest.version == pin), None)
+    newest = observed.versions[-1] if observed.versions and told is not None and told.pinned else None
+    return published_version(observed) or newest
+
+
 def serving_document(observed: Observed) -> ServingDocument | None:
-    """What the model servers should be told; None before the current run has a version."""
-    version, metadata = published_version(observed), observed.expansion.metadata
+    """What the model servers should be told; None while nothing new can be said."""
+    version, metadata = announced_version(observed), observed.expansion.metadata
     if version is None:
         return None
     return ServingDocument(
@@ -669,6 +692,20 @@ def serving_document(observed: Observed) -> ServingDocument | None:
         manifest_sha256=version.manifest_sha256,
         last_version=last_version(observed),
         given=list(starts.given(observed)),
+        pinned=observed.expansion.spec.serving.version is not None,
+    )
+
+
+def missing_pin(observed: Observed) -> str | None:
+    """What is to be said if spec.serving.version names no version that there is."""
+    pin = observed.expansion.spec.serving.version
+    if pin is None or announced_version(observed) is not None:
+        return None
+    there = ", ".join(str(seen.manifest.version) for seen in observed.versions)
+    served = f" Version {observed.serving_document.version} goes on." if observed.serving_document else ""
+    return (
+        f"spec.serving.version {pin} is no published version (there {'are' if there else 'is'} {there or 'none'}).{served} Name one of"
+        " them, or remove the field to serve the newest."
     )
 
 

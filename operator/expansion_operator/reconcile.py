@@ -204,7 +204,8 @@ class Reconciler:
             listing = self.listings.get(storage, seen.expansion, now, newer_than, seen.base)
             seen, memory.list_again = replace(seen, listing=listing), False
         seen = replace(seen, versions=storage.versions(), serving_document=storage.serving())
-        behind = self._seen_of_run(starts.identified(seen), storage, jobs)
+        current = starts.with_earlier_run(starts.identified(seen), jobs)
+        behind = self._seen_of_run(current, storage, jobs)
         self._must_be_writable(storage, behind, memory)
         return behind
 

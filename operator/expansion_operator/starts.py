@@ -3,13 +3,16 @@
 A run that is there already keeps the base it was started from where `spec.retrain.onBaseChange` is Report.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from expansion_contract import layout, lineage, run
-from expansion_contract.resource import OnBaseChange
+from expansion_contract.resource import RETRAIN_ANNOTATION, ClassifierExpansion, OnBaseChange, UpdatePolicy
 from expansion_contract.run import PublishedBase, Start
-from expansion_operator.observed import Observed
+from expansion_operator.observed import JobPhase, JobSeen, Observed
+
+_WISH = 256
+"""Characters of a wish for one more run that count."""
 
 
 def identified(seen: Observed) -> Observed:
@@ -21,10 +24,46 @@ def identified(seen: Observed) -> Observed:
         pack=seen.pack,
         given=given(seen),
         categories=tuple(sorted(seen.listing.counts)),
+        requested=requested(seen.expansion),
         previous=_previous(seen),
     )
     chosen = _as_before(seen, start)
     return replace(seen, start=chosen, run_id=run.run_id(seen.expansion, seen.listing.digest, chosen))
+
+
+def with_earlier_run(seen: Observed, jobs: Iterable[JobSeen]) -> Observed:
+    """With the run that is under way instead of the one that is wanted now, where spec.retrain.updatePolicy is Finish.
+
+    Only one whose pod has started, and until it failed, was refused, or is announced.
+    """
+    last, spec = seen.expansion.status.run, seen.expansion.spec
+    if spec.retrain.update_policy is not UpdatePolicy.FINISH or spec.suspend or seen.run_id is None:
+        return seen
+    if (
+        last is None
+        or last.id == seen.run_id
+        or last.outcome == "Failed"
+        or _is_settled(seen.expansion, last.id)
+    ):
+        return seen
+    has_begun = any(
+        job.run_id == last.id and job.ours and not job.terminating and job.phase is not JobPhase.PENDING
+        for job in jobs
+    )
+    return replace(seen, run_id=last.id, waiting_run=seen.run_id) if has_begun else seen
+
+
+def _is_settled(expansion: ClassifierExpansion, run_id: str) -> bool:
+    """Does status say that it was refused, or that it is the published model?"""
+    candidate, model = expansion.status.candidate, expansion.status.model
+    is_refused = candidate is not None and candidate.run_id == run_id and not candidate.accepted
+    return is_refused or (model is not None and model.run_id == run_id)
+
+
+def requested(expansion: ClassifierExpansion) -> str:
+    """What the last wish for one more run said. Kept in status, so that taking the annotation away takes nothing back."""
+    asked = expansion.metadata.annotations.get(RETRAIN_ANNOTATION, "")[:_WISH]
+    return asked or expansion.status.last_handled_retrain_at or ""
 
 
 def given(seen: Observed) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from expansion_contract.resource import (
     RunStatus,
     ServingStatus,
 )
-from expansion_operator import policies
+from expansion_operator import policies, starts
 from expansion_operator.conditions import (
     SHOWN,
     TEXT_LIMIT,
@@ -54,6 +54,7 @@ def next_status(
         candidate=_candidate(observed, finding),
         model=_model(observed, finding),
         serving=_serving(observed, settings),
+        last_handled_retrain_at=starts.requested(observed.expansion) or None,
         history=_history(observed, finding, now),
     )
 
@@ -63,7 +64,9 @@ def _phase(observed: Observed, finding: Finding | None) -> str:
         return "Suspended"
     if finding is None:
         return "Ready"
-    return "Stalled" if finding.stuck else finding.phase
+    if finding.needs_somebody:
+        return "Stalled"
+    return "Pending" if finding.moves_on else finding.phase
 
 
 # Conditions
@@ -143,16 +146,18 @@ def _publication_message(observed: Observed) -> str:
 
 
 def _ready_message(observed: Observed) -> str:
-    version = policies.published_version(observed)
-    if version is None:
+    newest, told = policies.published_version(observed), policies.announced_version(observed)
+    if newest is None or told is None:
         return ""
-    what = f"Version {version.manifest.version} with {version.manifest.categories} categories"
+    what = f"Version {told.manifest.version} with {told.manifest.categories} categories"
+    newer = f" spec.serving.version asks for it; the newest is {newest.manifest.version}."
+    pinned = newer if told.manifest.version != newest.manifest.version else ""
     if not policies.is_managed(observed):
-        return f"{what} is published."
+        return f"{what} is published.{pinned}"
     replicas = observed.expansion.spec.serving.replicas
     if replicas == 0:
-        return f"{what} is published; spec.serving.replicas is 0."
-    return f"{what} answers on {replicas} model server{'s' * (replicas != 1)}."
+        return f"{what} is published; spec.serving.replicas is 0.{pinned}"
+    return f"{what} answers on {replicas} model server{'s' * (replicas != 1)}.{pinned}"
 
 
 def _serving_fact(observed: Observed) -> Iterable[Fact]:
@@ -165,7 +170,8 @@ def _serving_fact(observed: Observed) -> Iterable[Fact]:
 
 def _serving_words(observed: Observed) -> tuple[str, str, str]:
     spec, deployment = observed.expansion.spec.serving, observed.deployment
-    failures = " ".join(dict.fromkeys(agent.message for agent in policies.failed_agents(observed)))
+    failed = [agent.message for agent in policies.failed_agents(observed)]
+    failures = " ".join(dict.fromkeys([*failed, *filter(None, [policies.missing_pin(observed)])]))
     if not policies.is_managed(observed):
         return (
             "False",
@@ -221,7 +227,7 @@ def _run(observed: Observed, finding: Finding | None, now: datetime) -> RunStatu
     before = policies.latched_run(observed) or RunStatus(id=observed.run_id)
     job = observed.job if policies.has_own_job(observed) else None
     started = {"job": job.name, "started_at": job.created_at} if job else {}
-    base = {"base": policies.grown_from(observed.start.model)}
+    base = {} if observed.waiting_run else {"base": policies.grown_from(observed.start.model)}
     return before.model_copy(
         update={
             **base,
@@ -308,8 +314,9 @@ def _candidate(observed: Observed, finding: Finding | None) -> CandidateStatus |
 def _model(observed: Observed, finding: Finding | None) -> ModelStatus | None:
     """The published model of the current run; until there is one, the one before."""
     version, previous = policies.published_version(observed), observed.expansion.status.model
+    told = observed.serving_document.version if observed.serving_document else None
     if version is None or (finding is not None and finding.stage is not Stage.ROLLOUT):
-        return previous
+        return previous.model_copy(update={"announced": told}) if previous and told else previous
     manifest, report = version.manifest, policies.report_of(observed)
     is_known = report is None and previous is not None and previous.run_id == manifest.run_id
     figures = previous if previous and is_known else _figures(report)
@@ -320,6 +327,7 @@ def _model(observed: Observed, finding: Finding | None) -> ModelStatus | None:
         uri=_version_uri(observed),
         base=policies.grown_from(manifest.base),
         published_at=manifest.published_at,
+        announced=told,
         **figures.model_dump(include=set(Figures.model_fields)),
     )
 

@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from expansion_contract import dataset, layout, run
 from expansion_contract.dataset import Listing, Role
-from expansion_contract.labels import Vocabulary
 from expansion_contract.problems import sentences
 from expansion_contract.report import FORMAT_VERSION, Progress, RunReport
 from expansion_contract.resource import ClassifierExpansion
@@ -113,10 +112,10 @@ class Storage:
         self._expansion, self._way = expansion, way
         self._output = self.open(expansion.spec.output.models)
 
-    def listing(self, base_names: Vocabulary | None = None) -> Listing:
-        """Lists everything a run would read, in one pass; minutes for millions of images. No names: ImageNet's."""
+    def listing(self) -> Listing:
+        """Lists everything a run would read, in one pass; minutes for millions of images."""
         spec = self._expansion.spec
-        return dataset.read(self._entries(), spec.categories, spec.mode, base_names)
+        return dataset.read(self._entries(), spec.categories, spec.mode)
 
     def must_be_writable(self) -> None:
         """Raises if runs and versions could not be written: better before the Job than at its end."""
@@ -237,13 +236,15 @@ class Listings:
         base: BaseSeen | None = None,
     ) -> Listing:
         """`now`, `newer_than`: monotonic seconds. A listing from before `newer_than` is not good enough."""
-        inputs = _inputs(expansion, base)
+        inputs = _inputs(expansion)
         kept = self._kept.get(expansion.key)
         oldest = max(newer_than, now - poll_seconds(expansion))
         if kept is None or kept.inputs != inputs or kept.at < oldest:
-            kept = _Kept(inputs=inputs, at=now, listing=storage.listing(base.names if base else None))
+            kept = _Kept(inputs=inputs, at=now, listing=storage.listing())
             self._kept[expansion.key] = kept
-        return kept.listing
+        if base is None:
+            return kept.listing
+        return dataset.judged(kept.listing, expansion.spec.categories, expansion.spec.mode, base.names)
 
     def forget(self, key: str) -> None:
         self._kept.pop(key, None)
@@ -256,8 +257,8 @@ class _Kept:
     listing: Listing
 
 
-def _inputs(expansion: ClassifierExpansion, base: BaseSeen | None) -> tuple[Any, ...]:
-    """What a listing and its problems depend on, beside the bucket itself."""
+def _inputs(expansion: ClassifierExpansion) -> tuple[Any, ...]:
+    """What a listing depends on, beside the bucket itself."""
     spec = expansion.spec
     return (
         expansion.metadata.uid,
@@ -266,5 +267,4 @@ def _inputs(expansion: ClassifierExpansion, base: BaseSeen | None) -> tuple[Any,
         spec.replay,
         spec.unlabelled,
         spec.storage.to_wire(),
-        base.model.manifest_sha256 if base else None,
     )

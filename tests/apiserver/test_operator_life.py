@@ -127,6 +127,46 @@ def test_suspending_stops_a_run_and_keeps_serving(
     wait_for(lambda: is_ready_with(team, 2) and team.served() == 2, "version 2")
 
 
+def test_an_earlier_version_is_served_again_by_one_field_and_without_a_run(
+    team: Team, ready: Settled
+) -> None:
+    ready(serving=SERVED)
+    team.patch(retrain={"revision": 1})
+    wait_for(lambda: is_ready_with(team, 2) and team.get()["status"]["serving"]["version"] == 2, "version 2")
+    team.patch(serving={"version": 1})
+    wait_for(lambda: team.get()["status"]["serving"]["version"] == 1, "version 1 again")
+    settled = wait_for(lambda: is_ready_with(team, 2), "the resource to be ready")
+    assert settled is not None
+    assert settled["status"]["model"]["announced"] == 1
+    assert "spec.serving.version asks for it; the newest is 2." in message(settled, "Ready")
+    team.patch(serving={"version": None})
+    wait_for(lambda: team.get()["status"]["serving"]["version"] == 2, "version 2 again")
+    assert team.attempts() == 2
+
+
+def test_an_annotation_asks_for_one_more_run_and_taking_it_away_for_none(team: Team, ready: Settled) -> None:
+    ready()
+    wish = {"classifierexpansion.dev/retrain-requested-at": "2026-11-22T12:00:00Z"}
+    team.api.patch(EXPANSIONS, team.namespace, "flowers", {"metadata": {"annotations": wish}})
+    wait_for(lambda: is_ready_with(team, 2), "version 2")
+    assert team.get()["status"]["lastHandledRetrainAt"] == "2026-11-22T12:00:00Z"
+    no_wish = dict.fromkeys(wish)
+    team.api.patch(EXPANSIONS, team.namespace, "flowers", {"metadata": {"annotations": no_wish}})
+    time.sleep(4)
+    assert (team.versions(), team.served(), team.attempts()) == ([1, 2], 2, 2)
+
+
+def test_a_run_under_way_may_finish_before_the_next_one_starts(team: Team, ready: Settled) -> None:
+    team.behave("slow:6", "succeed")
+    team.apply(retrain={"updatePolicy": "Finish"})
+    wait_for(lambda: team.attempts() == 1, "the first run")
+    wait_for(lambda: condition_of(team.get(), "Trained").get("reason") == "Running", "it to be seen")
+    team.patch(retrain={"revision": 1})
+    wait_for(lambda: is_ready_with(team, 2), "version 2")
+    assert [entry["version"] for entry in team.get()["status"]["history"]] == [2, 1]
+    assert team.attempts() == 2
+
+
 def test_deleting_removes_the_children_and_leaves_what_was_published(team: Team, ready: Settled) -> None:
     ready(serving=SERVED)
     team.api.delete(EXPANSIONS, team.namespace, "flowers")

@@ -3,7 +3,15 @@ from contract_values import expansion
 from pydantic import ValidationError
 
 from expansion_contract import environment, layout
-from expansion_contract.run import StorageAccess, TrainingRun, run_id, training_run
+from expansion_contract.run import (
+    PackBase,
+    PublishedBase,
+    Start,
+    StorageAccess,
+    TrainingRun,
+    run_id,
+    training_run,
+)
 
 DIGEST = "sha256:aa"
 
@@ -45,6 +53,27 @@ def test_what_does_not_change_the_model_does_not_change_the_run(spec: dict):
 )
 def test_what_changes_the_model_changes_the_run(spec: dict):
     assert run_id(expansion(**spec), DIGEST) != run_id(expansion(), DIGEST)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(Start(requested="now"), id="a wish for one more"),
+        pytest.param(Start(pack=PackBase(uri="s3://packs/a", digest="d")), id="a pack"),
+    ],
+)
+def test_what_a_run_starts_from_changes_it(start: Start):
+    assert run_id(expansion(), "sha256:a", start) != run_id(expansion(), "sha256:a")
+
+
+def test_where_a_version_lies_does_not_change_the_run_that_grows_it():
+    grown = expansion(base={"expansionRef": {"name": "cars"}})
+    here, there = (
+        Start(model=PublishedBase(uri=uri, manifest_sha256="m")) for uri in ("s3://a-b/1", "s3://c-d/1")
+    )
+    other = Start(model=PublishedBase(uri="s3://a-b/1", manifest_sha256="n"))
+    assert run_id(grown, "sha256:a", here) == run_id(grown, "sha256:a", there)
+    assert run_id(grown, "sha256:a", here) != run_id(grown, "sha256:a", other)
 
 
 def test_other_images_are_another_run():

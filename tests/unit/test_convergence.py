@@ -10,12 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_values import DEPLOYMENT, SETTINGS, agent, at, document, failed, kstatus, listing, reported
 
-from expansion_contract.resource import ClassifierExpansion, ExpansionStatus
-from expansion_contract.run import Owner, run_id
+from expansion_contract.labels import vocabulary
+from expansion_contract.resource import RETRAIN_ANNOTATION, ClassifierExpansion, ExpansionStatus
+from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.version import ServingDocument, VersionManifest
+from expansion_operator import starts
 from expansion_operator.observed import (
     Action,
     Apply,
+    BaseSeen,
     Delete,
     DeploymentSeen,
     JobPhase,
@@ -35,6 +38,11 @@ from expansion_operator.plan import plan
 ENDED = {JobPhase.SUCCEEDED, JobPhase.FAILED}
 
 
+def base(number: int) -> BaseSeen:
+    model = PublishedBase(uri=f"s3://models/cars/versions/{number}", manifest_sha256=f"cars-{number}")
+    return BaseSeen(model=model, version=number, names=vocabulary([]))
+
+
 @dataclass
 class World:
     """A cluster and a bucket, as far as the planner can see them."""
@@ -42,6 +50,8 @@ class World:
     spec: dict[str, Any] = field(default_factory=dict)
     generation: int = 1
     images: str = "a"
+    wish: str = ""
+    base: int = 0
     seconds: float = 0
     status: ExpansionStatus = field(default_factory=ExpansionStatus)
     storage_is_away: bool = False
@@ -58,34 +68,46 @@ class World:
     @property
     def expansion(self) -> ClassifierExpansion:
         made = contract_values.expansion(**self.spec)
-        metadata = made.metadata.model_copy(update={"generation": self.generation})
+        annotations = {RETRAIN_ANNOTATION: self.wish} if self.wish else {}
+        changes = {"generation": self.generation, "annotations": annotations}
+        metadata = made.metadata.model_copy(update=changes)
         return made.model_copy(update={"metadata": metadata, "status": self.status})
 
     @property
-    def run(self) -> str:
-        return run_id(self.expansion, f"sha256:{self.images}")
-
-    def observed(self) -> Observed:
+    def known(self) -> Observed:
+        """What is known before anything is asked of a run."""
         seen = Observed(
             expansion=self.expansion,
-            deployment=self.deployment,
-            service_exists=self.deployment is not None,
-            agents=tuple(agent(self.live) for _ in range(self.deployment.replicas if self.deployment else 0)),
+            listing=listing(f"sha256:{self.images}"),
+            versions=tuple(self.versions),
+            serving_document=self.serving,
         )
+        wanted = starts.identified(replace(seen, base=base(self.base)) if self.base else seen)
+        return starts.with_earlier_run(wanted, self.jobs.values())
+
+    @property
+    def run(self) -> str:
+        return self.known.run_id or ""
+
+    def observed(self) -> Observed:
+        cluster: dict[str, Any] = {
+            "deployment": self.deployment,
+            "service_exists": self.deployment is not None,
+            "agents": tuple(
+                agent(self.live) for _ in range(self.deployment.replicas if self.deployment else 0)
+            ),
+        }
         if self.storage_is_away:
             away = Trouble(reason="StorageUnavailable", message="503", permanent=False)
             last = self.status.run.id if self.status.run else ""
-            return replace(seen, trouble=away, job=self.jobs.get(last))
+            return Observed(expansion=self.expansion, trouble=away, job=self.jobs.get(last), **cluster)
         return replace(
-            seen,
-            listing=listing(f"sha256:{self.images}"),
-            run_id=self.run,
+            self.known,
+            **cluster,
             run_written=self.run in self.written,
             report=self.reports.get(self.run),
             job=self.jobs.get(self.run),
             old_jobs=tuple(job for run, job in self.jobs.items() if run != self.run),
-            versions=tuple(self.versions),
-            serving_document=self.serving,
         )
 
     # What the operator does
@@ -203,6 +225,12 @@ def toggled_storage(world: World) -> None:
     world.storage_is_away = not world.storage_is_away
 
 
+def next_base(world: World) -> None:
+    """The resource it grows publishes; before that it grew a pretrained network."""
+    world.base += 1
+    world.edit(base={"expansionRef": {"name": "cars"}})
+
+
 HAPPENINGS: dict[str, Callable[[World], object]] = {
     "look": World.look,
     "time": World.pass_time,
@@ -220,6 +248,11 @@ HAPPENINGS: dict[str, Callable[[World], object]] = {
     "not served": lambda world: world.edit(serving={"mode": "None"}),
     "served": lambda world: world.edit(serving={"mode": "Managed"}),
     "storage": toggled_storage,
+    "version 1 is asked for": lambda world: world.edit(serving={"version": 1}),
+    "a wish": lambda world: setattr(world, "wish", f"{world.wish}!"),
+    "no annotation": lambda world: setattr(world, "wish", ""),
+    "another base": next_base,
+    "runs may finish": lambda world: world.edit(retrain={"updatePolicy": "Finish"}),
     "report of failure": fails,
     "out of memory": dies,
     "job is lost": job_is_lost,
@@ -288,6 +321,110 @@ def test_a_git_revert_and_back_needs_no_third_run_and_no_new_number() -> None:
     assert [(e.outcome, e.version) for e in world.status.history] == [
         ("Published", 2), ("Published", 1), ("Published", 2), ("Published", 1)
     ]  # fmt: skip
+
+
+FINISH = {"retrain": {"updatePolicy": "Finish"}}
+
+
+def trained_for_a_while(**spec: Any) -> World:
+    world = World(spec=spec)
+    world.look()
+    world.pass_time()
+    world.look()
+    return world
+
+
+def test_a_run_under_way_is_replaced_when_something_changes() -> None:
+    world = trained_for_a_while()
+    world.images = "b"
+    world.settle()
+    assert (len(world.started), world.numbers, len(world.versions)) == (2, [1], 1)
+
+
+def test_a_run_that_may_finish_is_published_before_the_next_one_starts() -> None:
+    world = trained_for_a_while(**FINISH)
+    first, world.images = world.run, "b"
+    world.settle()
+    assert [seen.manifest.run_id for seen in world.versions] == [first, world.run]
+    assert (len(world.started), world.live, world.status.phase) == (2, 2, "Ready")
+    assert [(e.outcome, e.version) for e in world.status.history] == [("Published", 2), ("Published", 1)]
+
+
+@pytest.mark.parametrize("ends", [fails, dies])
+def test_a_run_that_fails_while_another_one_waits_gives_way_and_nobody_is_asked_to_act(
+    ends: Callable[[World], None],
+) -> None:
+    world = trained_for_a_while(**FINISH)
+    world.images = "b"
+    ends(world)
+    seen = []
+    for _ in range(8):
+        world.look()
+        seen.append(kstatus(world.expansion))
+        world.pass_time()
+    assert "Failed" not in seen
+    world.settle()
+    assert (len(world.started), world.numbers, world.status.phase) == (2, [1], "Ready")
+
+
+def test_a_run_that_the_gate_refuses_gives_way() -> None:
+    strict = {"acceptance": {"minimumAccuracy": 0.99}}
+    world = trained_for_a_while(**FINISH, **strict)
+    world.images = "b"
+    world.settle()
+    assert (len(world.started), world.numbers) == (2, [])
+    assert [entry.outcome for entry in world.status.history] == ["Refused", "Refused"]
+    assert kstatus(world.expansion) == "Failed"
+
+
+def test_a_run_whose_pod_has_not_started_is_replaced_even_if_runs_may_finish() -> None:
+    world = World(spec=FINISH)
+    world.look()
+    world.look()
+    first, world.images = world.run, "b"
+    world.look()
+    assert world.jobs[first].terminating
+    world.settle()
+    assert world.numbers == [1]
+
+
+def test_suspending_stops_a_run_that_may_finish() -> None:
+    world = trained_for_a_while(**FINISH)
+    world.images = "b"
+    world.edit(suspend=True)
+    world.settle()
+    assert world.jobs == {}
+
+
+def test_a_base_that_goes_on_is_followed_once() -> None:
+    world = World(spec={"base": {"expansionRef": {"name": "cars"}}}, base=1)
+    world.settle()
+    world.base = 2
+    world.settle()
+    assert (world.numbers, len(world.started), world.live) == ([1, 2], 2, 2)
+
+
+def test_a_wish_trains_once_whatever_becomes_of_its_annotation() -> None:
+    world = World()
+    world.settle()
+    world.wish = "now"
+    world.settle()
+    world.wish = ""
+    world.settle()
+    assert (world.numbers, len(world.started), world.live) == ([1, 2], 2, 2)
+
+
+def test_going_back_and_forth_between_versions_starts_nothing() -> None:
+    world = World()
+    world.settle()
+    world.images = "b"
+    world.settle()
+    world.edit(serving={"version": 1})
+    world.settle()
+    assert (world.live, world.status.phase) == (1, "Ready")
+    world.edit(serving={})
+    world.settle()
+    assert (world.live, world.status.phase, len(world.started)) == (2, "Ready", 2)
 
 
 def test_a_suspended_run_goes_on_when_it_is_resumed() -> None:

@@ -130,13 +130,13 @@ def test_bases_that_lead_back_are_a_circle_of_those_who_stand_in_it(
 
 def test_those_who_grow_a_resource_are_woken_by_what_they_do_not_know_and_by_nothing_else() -> None:
     neighbours, cars = knowing(growing("flowers", "cars")), growing("cars")
-    status: dict[str, Any] = {"model": {"version": 1, "runId": "r"}}
+    status: dict[str, Any] = {"model": {"announced": 1, "runId": "r"}}
     assert neighbours.woken_by(cars) == ("team/flowers",)
     assert neighbours.woken_by(cars) == ()
     assert neighbours.woken_by({**cars, "status": {"run": {"percent": 50}}}) == ()
     assert neighbours.woken_by({**cars, "status": status}) == ("team/flowers",)
     assert neighbours.woken_by({**cars, "status": {**status, "phase": "Ready"}}) == ()
-    assert neighbours.woken_by({**cars, "status": {"model": {"version": 2, "runId": "s"}}}) == (
+    assert neighbours.woken_by({**cars, "status": {"model": {"announced": 2, "runId": "s"}}}) == (
         "team/flowers",
     )
 

@@ -36,7 +36,9 @@ from operator_values import (
 
 from expansion_contract.dataset import Problem
 from expansion_contract.exit_codes import ExitCode
-from expansion_contract.resource import HistoryEntry, RunStatus
+from expansion_contract.resource import RETRAIN_ANNOTATION, HistoryEntry, RunStatus
+from expansion_contract.version import ServingDocument
+from expansion_operator import starts
 from expansion_operator.observed import (
     Announce,
     Apply,
@@ -694,6 +696,126 @@ def test_the_version_that_knows_every_index_is_kept() -> None:
     told = document(8).model_copy(update={"given": ["rose", "tulip", "aster"]})
     seen = replace(FULL, versions=(MANY[0], longest, *MANY[2:], version(8)), serving_document=told)
     assert only(planned(seen), Prune) == (Prune(version=1), Prune(version=3))
+
+
+# A version that is asked for
+
+
+TWO = replace(
+    SETTLED,
+    versions=(version(1, OTHER_RUN), version(2)),
+    serving_document=document(2),
+    agents=(agent(2), agent(2)),
+)
+
+
+def asking(number: int | None, observed: Observed = TWO) -> Observed:
+    return respecified(observed, serving={"version": number} if number else {})
+
+
+def pinned(number: int, of: str = RUN, last: int = 2) -> ServingDocument:
+    return document(number, of, last).model_copy(update={"pinned": True})
+
+
+def test_an_earlier_version_is_served_without_a_run() -> None:
+    result = planned(asking(1))
+    assert only(result, WriteServing) == (WriteServing(document=pinned(1, OTHER_RUN)),)
+    assert (only(result, WriteRun, Publish), applied(result, "Job")) == ((), [])
+    rolled = replace(asking(1), serving_document=pinned(1, OTHER_RUN), agents=(agent(1), agent(1)))
+    result = planned(rolled)
+    assert says(result, "Ready") == ("True", "Ready")
+    assert message(result, "Ready") == (
+        "Version 1 with 1002 categories answers on 2 model servers. spec.serving.version asks for it; the newest is 2."
+    )
+    assert (result.status["model"]["version"], result.status["model"]["announced"]) == (2, 1)
+    assert only(result, Prune) == ()
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        pytest.param({"job": job(of=OTHER_RUN)}, id="a run is under way"),
+        pytest.param({"report": failed("BadDataset", "No image.", OTHER_RUN)}, id="the run failed"),
+        pytest.param(
+            {"listing": listing("sha256:b", Problem(reason="NoCategories", message="None."))}, id="no images"
+        ),
+        pytest.param({"listing": None, "run_id": None}, id="not listed yet"),
+    ],
+)
+def test_an_asked_version_is_served_at_once_whatever_becomes_of_the_current_run(
+    world: dict[str, object],
+) -> None:
+    busy = replace(CHANGED, versions=(version(1, "r1"), version(2)), serving_document=document(2))
+    result = planned(asking(1, replace(busy, **world)))
+    assert only(result, WriteServing) == (WriteServing(document=pinned(1, "r1")),)
+    assert result.status["model"]["announced"] == 2, "not before it is told"
+
+
+def test_a_suspended_resource_serves_what_is_asked_for() -> None:
+    suspended = respecified(TWO, suspend=True, serving={"version": 1})
+    assert only(planned(suspended), WriteServing) == (WriteServing(document=pinned(1, OTHER_RUN)),)
+
+
+def test_a_new_run_is_published_and_does_not_replace_what_is_asked_for() -> None:
+    trained = replace(
+        asking(1, CHANGED),
+        report=reported(OTHER_RUN),
+        serving_document=pinned(1, last=1),
+        versions=(version(1),),
+    )
+    result = planned(trained)
+    assert only(result, Publish) == (Publish(run_id=OTHER_RUN, version=2),)
+    published = replace(trained, versions=(version(1), version(2, OTHER_RUN)))
+    assert only(planned(published), WriteServing) == (WriteServing(document=pinned(1)),)
+
+
+def test_the_newest_version_is_served_again_when_nobody_asks_any_more() -> None:
+    rolled = replace(TWO, serving_document=pinned(1, OTHER_RUN), agents=(agent(1), agent(1)))
+    assert only(planned(asking(None, rolled)), WriteServing) == (WriteServing(document=document(2)),)
+
+
+def test_without_a_version_of_the_current_run_the_newest_one_takes_over() -> None:
+    training = replace(CHANGED, versions=TWO.versions, serving_document=pinned(1), job=job(of="r9"))
+    training = replace(training, run_id="r9", job=job(of="r9"))
+    assert only(planned(training), WriteServing) == (WriteServing(document=document(2)),)
+
+
+def test_a_version_that_is_not_there_is_named_and_what_is_served_goes_on() -> None:
+    result = planned(asking(7))
+    assert says(result, "Stalled") == ("True", "VersionMissing")
+    assert message(result, "Stalled") == (
+        "spec.serving.version 7 is no published version (there are 1, 2). Version 2 goes on. Name one of them, or remove the field to"
+        " serve the newest."
+    )
+    assert only(result, WriteServing, Prune) == ()
+    training = planned(asking(7, replace(CHANGED, job=job(of=OTHER_RUN))))
+    assert says(training, "Reconciling") == ("True", "Running")
+    assert "spec.serving.version 7 is no published version" in message(training, "Serving")
+
+
+# A wish for one more run
+
+
+def wished(observed: Observed, value: str) -> Observed:
+    metadata = observed.expansion.metadata.model_copy(update={"annotations": {RETRAIN_ANNOTATION: value}})
+    wishing = observed.expansion.model_copy(update={"metadata": metadata})
+    return starts.identified(replace(observed, expansion=wishing))
+
+
+def test_a_wish_is_another_run_and_is_remembered_when_its_annotation_is_gone() -> None:
+    asked = wished(SETTLED, "2026-11-22T12:00:00Z")
+    assert asked.run_id != SETTLED.run_id
+    remembered = after(asked, planned(asked))
+    assert remembered.expansion.status.last_handled_retrain_at == "2026-11-22T12:00:00Z"
+    assert wished(remembered, "").run_id == asked.run_id
+    assert wished(remembered, "2026-11-23T12:00:00Z").run_id not in {SETTLED.run_id, asked.run_id}
+
+
+def test_other_annotations_wish_for_nothing() -> None:
+    metadata = SETTLED.expansion.metadata.model_copy(update={"annotations": {"a": "b"}})
+    noted = replace(SETTLED, expansion=SETTLED.expansion.model_copy(update={"metadata": metadata}))
+    assert starts.identified(noted).run_id == SETTLED.run_id
+    assert planned(noted).status == SETTLED.expansion.status.to_wire()
 
 
 def test_the_model_servers_document_remembers_every_index_given() -> None:

@@ -125,6 +125,7 @@ def _stages_of_policies(tree: ast.Module) -> list[Stage]:
         "gate_refused": respecified(SETTLED, **STRICT),
         "not_published": replace(SETTLED, versions=()),
         "not_announced": replace(SETTLED, serving_document=None),
+        "pin_missing": respecified(SETTLED, serving={"version": 9}),
         "deployment_name_taken": replace(SETTLED, deployment=replace(DEPLOYMENT, ours=False)),
         "model_server_failed": replace(SETTLED, agents=(agent(None, state="Failed"),)),
         "pods_not_starting": replace(SETTLED, agents=(), deployment=replace(DEPLOYMENT, waiting=STALE)),

@@ -13,6 +13,8 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "ClassifierExpansion"
 PLURAL = "classifierexpansions"
+RETRAIN_ANNOTATION = f"{GROUP}/retrain-requested-at"
+"""On a resource; another value asks for one more run."""
 
 MAX_NAME = 44
 """A Job is called `<name>-<10 digits of the run id>` and its pods add six characters more; 63 is Kubernetes' limit for a label."""
@@ -420,6 +422,8 @@ class Serving(Strict):
     """Managed runs model servers; None only publishes."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 2
     """Model servers."""
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """Serve this published version, whatever is newer. Going back needs no training; without it the newest accepted one is served."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] = "tensorflow/serving:2.20.0"
     """The TensorFlow Serving image."""
     rollout: Rollout = Rollout()
@@ -433,6 +437,11 @@ class OnBaseChange(StrEnum):
     REPORT = "Report"
 
 
+class UpdatePolicy(StrEnum):
+    REPLACE = "Replace"
+    FINISH = "Finish"
+
+
 class Retrain(Strict):
     poll_interval: Duration = "10m"
     """How often the images are listed again; changed images start a new run."""
@@ -440,6 +449,9 @@ class Retrain(Strict):
     """Raise it to train again with nothing else changed."""
     on_base_change: OnBaseChange = OnBaseChange.RETRAIN
     """When the expansion that spec.base.expansionRef names publishes a new version: grow that one, or only say so."""
+    update_policy: UpdatePolicy = UpdatePolicy.REPLACE
+    """When something changes while a run is under way. Replace: it is stopped, what it computed of the images is kept.
+    Finish: it ends first and is published if it passes the gate; then the new one starts."""
     schedule: Annotated[str, StringConstraints(max_length=128)] = ""
     """A cron schedule."""
 
@@ -607,6 +619,8 @@ class ModelStatus(Figures):
     """The version it was grown from; absent for a pretrained network."""
     published_at: Text | None = None
     """When it was published."""
+    announced: int | None = None
+    """What the model servers are told to serve: `version`, unless spec.serving.version names another one."""
 
 
 class ServingStatus(Lenient):
@@ -658,6 +672,8 @@ class ExpansionStatus(Lenient):
     """What is published."""
     serving: ServingStatus | None = None
     """What is served."""
+    last_handled_retrain_at: Text | None = None
+    """The value of the annotation classifierexpansion.dev/retrain-requested-at that the current run answers."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []
     """The last runs, newest first, with why each was published or refused."""
 

@@ -70,6 +70,8 @@ class Start:
     """New categories that ever got an index at this output, in the order of their indices. A later run keeps it."""
     categories: tuple[str, ...] = ()
     """New categories of the listing."""
+    requested: str = ""
+    """What a person last asked for one more run with; another word is another run."""
     previous: str | None = None
     """The folder of the last published version of this output, whose category list is continued."""
 
@@ -137,6 +139,7 @@ def model_inputs(
         "distortions": spec.distortions.to_wire(),
         "training": spec.training.to_wire(),
         "revision": spec.retrain.revision,
+        **({"requested": start.requested} if start.requested else {}),
         # A first run and a revert to it are the same run, although indices have been given in between.
         **({"indices": indices} if indices != sorted(set(start.categories)) else {}),
     }

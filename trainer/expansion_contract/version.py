@@ -37,6 +37,8 @@ class ServingDocument(Lenient):
     """The highest number ever given; never given again, even if its folder is gone."""
     given: list[str] = []
     """The longest of all versions' lists: an index that was given once belongs to its category for ever."""
+    pinned: bool = False
+    """spec.serving.version asked for it; the current run's version may be another one."""
 
 
 class GoldenImage(Lenient):
