@@ -4,10 +4,14 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
-from kubectl_clx import asking, gitops, logs
+from pydantic import ValidationError
+
+from expansion_contract.report import RunReport
+from kubectl_clx import asking, gitops, logs, manifests, preview
 from kubectl_clx.api import Api, Where
 from kubectl_clx.drawing import Paper, drawn
 from kubectl_clx.exits import Exit
@@ -61,6 +65,33 @@ def _rollback(api: Api, given: argparse.Namespace) -> Exit:
     return Exit.DONE
 
 
+def _diff(api: Api, given: argparse.Namespace) -> Exit:
+    report = _report(given.report) if given.report else None
+    worst = Exit.DONE
+    for file in manifests.expansions(_content(given.filename), given.filename):
+        there = api.within(manifests.namespace_of(file, given.namespace, api.namespace))
+        told = preview.of(
+            file, there.find(file["metadata"]["name"]), there.namespace, report, datetime.now(UTC)
+        )
+        print(told.text)
+        worst = max(worst, told.exit)
+    return worst
+
+
+def _report(file: str) -> RunReport:
+    try:
+        return RunReport.model_validate_json(_content(file))
+    except ValidationError as error:
+        raise Problem(f"{file} is no report.json of a run: {error.errors()[0]['msg']}.") from None
+
+
+def _content(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Problem(f"{file} cannot be read: {error}.") from None
+
+
 def _line(text: str) -> None:
     print(text, flush=True)
 
@@ -91,12 +122,25 @@ def _parser() -> argparse.ArgumentParser:
     rollback.add_argument(
         "--to", metavar="VERSION", help=f"its number, or `{asking.NEWEST}`; default: the one before"
     )
+    diff = _command(commands, "diff", _diff, "what an edit in a file would do; applies nothing", named=False)
+    diff.add_argument(
+        "-f", "--filename", required=True, metavar="FILE", help="the edited manifest; - for stdin"
+    )
+    diff.add_argument("--report", metavar="FILE", help="a run's report.json, for the gate's exact verdict")
     return parser
 
 
-def _command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: object, does: str) -> argparse.ArgumentParser:  # fmt: skip
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[Api, argparse.Namespace], Exit],
+    does: str,
+    *,
+    named: bool = True,
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=does, description=does, parents=[_places(inner=True)])
-    parser.add_argument("name", metavar="NAME", help="of the ClassifierExpansion")
+    if named:
+        parser.add_argument("name", metavar="NAME", help="of the ClassifierExpansion")
     parser.set_defaults(command=run)
     return parser
 

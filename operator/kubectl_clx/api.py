@@ -51,13 +51,26 @@ class Api:
         return cls(connection, where.namespace or chosen["context"].get("namespace") or _DEFAULT_NAMESPACE)
 
     def expansion(self, name: str) -> Body:
-        return self._json("GET", self._path(name), f"ClassifierExpansion {self.namespace}/{name}")
+        return self._json("GET", self._path(name), self._title(name))
+
+    def find(self, name: str) -> Body | None:
+        """None if there is none; a cluster that does not know our kind is a Problem all the same."""
+        response = self._send("GET", self._path(name), {}, None, _READ_SECONDS)
+        content = response.read()
+        if response.status == 404 and json.loads(content).get("details", {}).get("name") == name:
+            return None
+        self._must_be_well(response.status, content, self._title(name), "read")
+        found: Body = json.loads(content)
+        return found
+
+    def within(self, namespace: str) -> "Api":
+        """The same cluster, in another namespace."""
+        return Api(self._client, namespace)
 
     def patch(self, name: str, changes: Body) -> Body:
         """A merge patch, with a field manager that says who it was."""
-        what = f"ClassifierExpansion {self.namespace}/{name}"
         query = {"fieldManager": FIELD_MANAGER}
-        return self._json("PATCH", self._path(name), what, query, changes)
+        return self._json("PATCH", self._path(name), self._title(name), query, changes)
 
     def pods(self, name: str) -> list[Body]:
         """Of this resource: its trainer's and its model servers'."""
@@ -75,14 +88,20 @@ class Api:
         response = self._send("GET", path, query, None, timeout=None if follow else _READ_SECONDS)
         if response.status in {400, 404}:  # its container waits to start; it has gone
             raise LogGone(_message(response.read()))
-        self._must_be_well(response, f"the log of pod {self.namespace}/{pod}", "read")
+        if response.status >= 300:
+            self._must_be_well(
+                response.status, response.read(), f"The log of pod {self.namespace}/{pod}", "read"
+            )
         return _lines(response)
 
     def _pods(self, selector: str) -> list[Body]:
         path = f"/api/v1/namespaces/{self.namespace}/pods"
-        answer = self._json("GET", path, f"pods in namespace {self.namespace}", {"labelSelector": selector})
+        answer = self._json("GET", path, f"Pods in namespace {self.namespace}", {"labelSelector": selector})
         items: list[Body] = answer["items"]
         return items
+
+    def _title(self, name: str) -> str:
+        return f"{KIND} {self.namespace}/{name}"
 
     def _path(self, name: str) -> str:
         return f"/apis/{GROUP}/{VERSION}/namespaces/{self.namespace}/{PLURAL}/{name}"
@@ -91,8 +110,9 @@ class Api:
         self, method: str, path: str, what: str, query: Mapping[str, str] | None = None, body: Any = None
     ) -> Body:
         response = self._send(method, path, query or {}, body, _READ_SECONDS)
-        self._must_be_well(response, what, "changed" if method == "PATCH" else "read")
-        answer: Body = json.loads(response.read())
+        content = response.read()
+        self._must_be_well(response.status, content, what, "changed" if method == "PATCH" else "read")
+        answer: Body = json.loads(content)
         return answer
 
     def _send(self, method: str, path: str, query: Mapping[str, str], body: Any, timeout: int | None) -> Any:
@@ -108,11 +128,9 @@ class Api:
                 f"The API server at {self._client.configuration.host} cannot be reached: {error}. Is the context right (--context)?"
             ) from None
 
-    def _must_be_well(self, response: Any, what: str, done: str) -> None:
-        if response.status < 300:
-            return
-        said = _message(response.read())
-        raise Problem(f"{what} cannot be {done}: {_remedy(response.status, said, self.namespace)}")
+    def _must_be_well(self, status: int, content: bytes, what: str, done: str) -> None:
+        if status >= 300:
+            raise Problem(f"{what} cannot be {done}: {_remedy(status, _message(content), self.namespace)}")
 
 
 def _remedy(status: int, said: str, namespace: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from apiserver_expansions import EXPANSIONS, install_definition
 from apiserver_waiting import wait_for
 
@@ -25,6 +26,8 @@ from kubectl_clx.exits import Exit
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("definition")]
 Clx = Callable[..., "Said"]
 RUN = "0123456789abcdef"
+OURS = {"apiVersion": "classifierexpansion.dev/v1alpha1", "kind": "ClassifierExpansion"}
+SPEC = {"categories": {"images": "s3://photos/f/"}, "output": {"models": "s3://models/f/"}}
 
 
 class Said:
@@ -62,10 +65,9 @@ def flowers(api: Api, namespace: str) -> Manifest:
         EXPANSIONS,
         namespace,
         {
-            "apiVersion": "classifierexpansion.dev/v1alpha1",
-            "kind": "ClassifierExpansion",
+            **OURS,
             "metadata": {"name": "flowers"},
-            "spec": {"categories": {"images": "s3://photos/f/"}, "output": {"models": "s3://models/f/"}},
+            "spec": SPEC,
         },
     )
     status = {
@@ -142,6 +144,33 @@ def test_a_retrain_is_one_annotation_and_no_new_generation(
     assert "kubectl-clx" in {entry["manager"] for entry in live["metadata"]["managedFields"]}
 
 
+# Previewing
+
+
+def test_a_preview_applies_nothing_and_ends_with_the_code_of_what_would_follow(
+    clx: Clx, api: Api, namespace: str, flowers: Manifest, tmp_path: Path
+) -> None:
+    resolved = condition("DatasetResolved", "True", "Listed", "")
+    status = {"dataset": {"digest": "sha256:a", "images": 9, "categories": 2}}
+    status["conditions"] = [*flowers["status"]["conditions"], resolved]
+    before = api.patch(EXPANSIONS, namespace, "flowers", {"status": status}, part="status")
+    edited = tmp_path / "flowers.yaml"
+    spec = {**SPEC, "training": {"seed": 1}}
+    edited.write_text(yaml.safe_dump({**OURS, "metadata": {"name": "flowers"}, "spec": spec}))
+    said = clx("diff", "-f", str(edited))
+    assert (said.code, said.error) == (Exit.TRAIN, "")
+    assert said.out.startswith(f"{namespace}/flowers: retrain\n  spec.training.seed: 0 -> 1\nA Job trains")
+    assert api.get(EXPANSIONS, namespace, "flowers") == before
+
+
+def test_a_preview_of_what_is_not_there_yet_says_so(clx: Clx, tmp_path: Path) -> None:
+    roses = tmp_path / "roses.yaml"
+    roses.write_text(yaml.safe_dump({**OURS, "metadata": {"name": "roses"}, "spec": SPEC}))
+    said = clx("diff", "-f", str(roses))
+    assert (said.code, said.error) == (Exit.TRAIN, "")
+    assert "There is none yet" in said.out
+
+
 # What cannot be done
 
 
@@ -155,6 +184,7 @@ def test_a_retrain_is_one_annotation_and_no_new_generation(
             "knows no published version 9. It knows 2, 1.",
             id="no version",
         ),
+        pytest.param(("diff", "-f", "/nowhere.yaml"), "/nowhere.yaml cannot be read", id="no file"),
         pytest.param(("--context", "mars", "status", "flowers"), "a context with --context", id="no context"),
         pytest.param(
             ("--kubeconfig", "/nowhere", "status", "flowers"),

@@ -1,0 +1,290 @@
+"""What the status of a resource tells of storage and cluster, as the planner's Observed. Pure.
+
+Status is a summary: where it leaves a question open, there is one Observed for each answer, the likeliest first.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from expansion_contract import run
+from expansion_contract.dataset import Listing
+from expansion_contract.exit_codes import REASONS
+from expansion_contract.report import BaseDrop, CategoryScore, Metrics, Proportion, RunReport
+from expansion_contract.resource import ClassifierExpansion, Figures, HistoryEntry
+from expansion_contract.run import Owner, PackBase, PublishedBase, Start
+from expansion_contract.version import AgentStatus, VersionManifest
+from expansion_operator import policies
+from expansion_operator.manifests.pod import job_name, serving_name
+from expansion_operator.observed import (
+    BaseSeen,
+    DeploymentSeen,
+    JobPhase,
+    JobSeen,
+    Observed,
+    ReportSeen,
+    VersionSeen,
+)
+
+NEVER_TRAINED = "0" * run.RUN_ID_DIGITS
+"""Stands for the id of a run that status cannot name and has never seen."""
+_UNKNOWN = "unknown"
+_MANY = 1_000_000
+_ROUNDED = Decimal("0.00005")
+"""Figures in status have four decimals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """`report`: of one run, if the person at the terminal has it."""
+
+    live: ClassifierExpansion
+    edited: ClassifierExpansion
+    report: RunReport | None = None
+
+
+def is_current(expansion: ClassifierExpansion) -> bool:
+    """Does status speak of this very spec, and are its images listed?"""
+    resolved = next((c for c in expansion.status.conditions if c.type == "DatasetResolved"), None)
+    return (
+        expansion.status.observed_generation == expansion.metadata.generation
+        and resolved is not None
+        and resolved.status == "True"
+        and expansion.status.dataset is not None
+        and expansion.status.dataset.digest is not None
+        and expansion.status.run is not None
+    )
+
+
+def possible(told: Told) -> tuple[Observed, ...]:
+    """What the operator may see after the edit. `told.live` must be current."""
+    return tuple(
+        _settled(_observed(told, run_id, report), told.live)
+        for run_id in _run_ids(told)
+        for report in _reports(told, run_id)
+    )
+
+
+# The run
+
+
+def sources(expansion: ClassifierExpansion) -> tuple[object, ...]:
+    """Everything that decides which images are listed."""
+    spec = expansion.spec
+    categories = spec.categories.model_dump(exclude={"on_overlap", "overlaps"})
+    roles = (spec.replay.images if spec.replay else None, spec.unlabelled.images if spec.unlabelled else None)
+    return categories, roles, spec.storage.model_dump(exclude={"cache"})
+
+
+def _run_ids(told: Told) -> tuple[str, ...]:
+    """Of the edited resource: exactly where it can be computed, else a new one or any that was seen."""
+    status = told.live.status
+    assert status.run is not None
+    others = tuple(entry.run_id for entry in _newest_entries(told.live) if entry.run_id != status.run.id)
+    unknown = (NEVER_TRAINED, *others)
+    if sources(told.live) != sources(told.edited):
+        return unknown
+    if _inputs(told.live) == _inputs(told.edited) and told.live.spec.base == told.edited.spec.base:
+        return (status.run.id,)
+    start = _start(told.live)
+    digest = _digest(told.live)
+    if told.live.spec.base != told.edited.spec.base and told.edited.spec.base.pretrained is None:
+        return unknown
+    if run.run_id(told.live, digest, start) != status.run.id:
+        return unknown
+    return (run.run_id(told.edited, digest, start),)
+
+
+def _inputs(expansion: ClassifierExpansion) -> object:
+    return run.model_inputs(expansion, _UNKNOWN, _start(expansion))
+
+
+def _start(expansion: ClassifierExpansion) -> Start:
+    """As far as status tells: categories that were given an index out of order are not in it."""
+    base = expansion.status.run.base if expansion.status.run else None
+    uri, digest = (base.uri, base.manifest_sha256) if base else (_UNKNOWN, _UNKNOWN)
+    published = expansion.spec.base.pretrained is None
+    pack = expansion.spec.base.pack
+    return Start(
+        model=PublishedBase(uri=uri, manifest_sha256=digest) if published else None,
+        pack=PackBase(uri=pack.uri, digest=_UNKNOWN) if pack else None,
+    )
+
+
+def _digest(expansion: ClassifierExpansion) -> str:
+    dataset = expansion.status.dataset
+    return (dataset.digest if dataset else None) or _UNKNOWN
+
+
+def _newest_entries(expansion: ClassifierExpansion) -> tuple[HistoryEntry, ...]:
+    """What became of each run last."""
+    entries: dict[str, HistoryEntry] = {}
+    for entry in expansion.status.history:
+        entries.setdefault(entry.run_id, entry)
+    return tuple(entries.values())
+
+
+# What is known of a run
+
+
+def _reports(told: Told, run_id: str) -> tuple[RunReport | None, ...]:
+    """The likeliest first; one alone if nothing depends on what is not known."""
+    if told.report is not None and told.report.run_id == run_id:
+        return (told.report,)
+    status = told.live.status
+    entry = next((e for e in _newest_entries(told.live) if e.run_id == run_id), None)
+    if status.run is not None and status.run.id == run_id and status.run.outcome is None:
+        return (None,)
+    if entry is not None and entry.outcome == "Failed":
+        return _failed(entry)
+    return _measured(told, run_id, entry)
+
+
+def _failed(entry: HistoryEntry) -> tuple[RunReport | None, ...]:
+    """A trainer that gave up left a report; one that was killed left none."""
+    reason, _, message = entry.message.partition(": ")
+    report = RunReport(
+        run_id=entry.run_id, outcome="Failed", reason=reason, message=message, started_at="", finished_at=""
+    )
+    return (report,) if reason in REASONS.values() else (None, report)
+
+
+def _measured(told: Told, run_id: str, entry: HistoryEntry | None) -> tuple[RunReport | None, ...]:
+    candidate = told.live.status.candidate
+    if candidate is not None and candidate.run_id == run_id:
+        accepted, figures = (
+            candidate.accepted,
+            Figures(**candidate.model_dump(include=set(Figures.model_fields))),
+        )
+    elif entry is not None:
+        accepted, figures = entry.outcome == "Published", Figures(accuracy=entry.accuracy)
+    else:
+        return (None,)
+    best, worst = _report(run_id, figures, best=True), _report(run_id, figures, best=False)
+    if told.edited.spec.acceptance == told.live.spec.acceptance and candidate and candidate.run_id == run_id:
+        return (best if accepted else worst,)
+    return (best, worst) if accepted else (worst, best)
+
+
+def _report(run_id: str, figures: Figures, *, best: bool) -> RunReport:
+    """The best or the worst that would be shown as these figures."""
+    accuracy, new = _share(figures.accuracy, best), _share(figures.new_category_accuracy, best)
+    score = CategoryScore(
+        name=_UNKNOWN, training_images=0, validation_images=0, test_images=_MANY, recall=_share(None, best)
+    )
+    metrics = Metrics(
+        overall=accuracy,
+        new=new,
+        new_closed=new,
+        new_top5=new,
+        base_drop=_drop(figures.base_accuracy_drop, best),
+        categories=[score],
+    )
+    return RunReport(run_id=run_id, outcome="Succeeded", started_at="", finished_at="", metrics=metrics)
+
+
+def _share(shown: str | None, best: bool) -> Proportion:
+    if shown is None:
+        return Proportion.of(_MANY if best else 0, _MANY)
+    bound = Decimal(shown) + (_ROUNDED if best else -_ROUNDED)
+    return Proportion.of(int(min(max(bound, Decimal(0)), Decimal(1)) * _MANY), _MANY)
+
+
+def _drop(shown: str | None, best: bool) -> BaseDrop:
+    known = (
+        Decimal(shown) + (-_ROUNDED if best else _ROUNDED) if shown is not None else Decimal(0 if best else 1)
+    )
+    value = float(min(max(known, Decimal(-1)), Decimal(1)))
+    return BaseDrop(
+        measured=True,
+        source="replay",
+        lost=max(0, int(value * _MANY)),
+        n=_MANY,
+        value=value,
+        low=value,
+        high=value,
+    )
+
+
+# Everything together
+
+
+def _observed(told: Told, run_id: str, report: RunReport | None) -> Observed:
+    status, edited = told.live.status, told.edited.model_copy(update={"status": told.live.status})
+    dataset = status.dataset
+    listing = Listing(
+        digest=_digest(told.live),
+        images=(dataset.images if dataset else None) or 0,
+        counts={f"category {n}": 1 for n in range((dataset.categories if dataset else None) or 0)},
+    )
+    start = _start(edited)
+    return Observed(
+        expansion=edited,
+        listing=listing,
+        start=start,
+        base=BaseSeen(model=start.model, version=0, names=frozenset()) if start.model else None,
+        pack=start.pack,
+        run_id=run_id,
+        run_written=report is not None,
+        report=ReportSeen(report=report) if report else None,
+        job=_job(told.live, run_id),
+        versions=tuple(_versions(told.live)),
+    )
+
+
+def _job(live: ClassifierExpansion, run_id: str) -> JobSeen | None:
+    """The run under way; that of another run is taken for gone already."""
+    run_status = live.status.run
+    if run_status is None or run_status.id != run_id or run_status.outcome is not None or live.spec.suspend:
+        return None
+    return JobSeen(
+        name=run_status.job or job_name(live.metadata.name, run_id),
+        run_id=run_id,
+        uid="",
+        ours=True,
+        phase=JobPhase.RUNNING,
+        created_at=run_status.started_at or "",
+    )
+
+
+def _versions(live: ClassifierExpansion) -> Iterator[VersionSeen]:
+    """Ascending."""
+    runs = {e.version: e.run_id for e in reversed(live.status.history) if e.version is not None}
+    if live.status.model is not None:
+        runs[live.status.model.version] = live.status.model.run_id
+    owner = Owner(namespace=live.metadata.namespace, name=live.metadata.name)
+    for number, run_id in sorted(runs.items()):
+        manifest = VersionManifest(
+            version=number, run_id=run_id, owner=owner, published_at="", categories=0, files=[]
+        )
+        yield VersionSeen(manifest=manifest, manifest_sha256=f"{_UNKNOWN}-{number}")
+
+
+def _settled(seen: Observed, live: ClassifierExpansion) -> Observed:
+    """With model servers that answer with what the live resource wants of them."""
+    before = replace(seen, expansion=live, run_id=live.status.model.run_id if live.status.model else None)
+    document = policies.serving_document(before)
+    if document is None:
+        return seen
+    replicas = live.spec.serving.replicas
+    deployment = DeploymentSeen(
+        name=serving_name(live.metadata.name),
+        ours=True,
+        generation_observed=True,
+        replicas=replicas,
+        ready_replicas=replicas,
+    )
+    agent = AgentStatus(
+        model_name=live.metadata.name,
+        live_version=document.version,
+        desired_version=document.version,
+        state="Live",
+    )
+    managed = policies.is_managed(before)
+    return replace(
+        seen,
+        serving_document=document,
+        deployment=deployment if managed else None,
+        service_exists=managed,
+        agents=(agent,) * replicas if managed else (),
+    )
