@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(BIN)/pytest
 BENCH = --data "$${EXPANSION_TEST_DATA:?set EXPANSION_TEST_DATA to the folder of test data}" --out build/bench
 
-.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-cluster check format crds locks bench-accuracy control-plane clean
+.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-cluster check format crds locks bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve bench-documents control-plane clean
 
 help:  ## What can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,8 +66,31 @@ crds: $(READY)  ## Write crds/ and the chart's copy from the resource's classes
 control-plane: $(READY)  ## Find or build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@$(BIN)/python -m expansion_development.control_plane --build
 
-bench-accuracy: $(READY)  ## Accuracy on real images: EXPANSION_TEST_DATA names their folder (ARGS='--new-set NAME=FOLDER' for others)
+bench: bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve bench-documents  ## All measurements, and the tables and plots in the documents
+
+bench-accuracy: $(READY)  ## Accuracy on real images: EXPANSION_TEST_DATA names their folder (ARGS='--new-set NAME=FOLDER' for yours)
 	@$(BIN)/python -m expansion_benchmarks.accuracy $(BENCH) $(ARGS)
+
+bench-frontier: $(READY)  ## Plots: new accuracy against lost base accuracy, after bench-accuracy
+	@$(BIN)/python -m expansion_benchmarks.frontier $(BENCH) $(ARGS)
+
+bench-overlap: $(READY)  ## Does the overlap check find what a person finds, and what does Merge change
+	@$(BIN)/python -m expansion_benchmarks.overlap $(BENCH) $(ARGS)
+
+bench-sequence: $(READY)  ## Growing in five steps against growing in one
+	@$(BIN)/python -m expansion_benchmarks.sequence $(BENCH) $(ARGS)
+
+bench-many: $(READY)  ## 5 to 150 new categories, beside retrain.py's gradient descent
+	@$(BIN)/python -m expansion_benchmarks.many $(BENCH) $(ARGS)
+
+bench-export: $(READY)  ## One row again, from the exported SavedModel
+	@$(BIN)/python -m expansion_benchmarks.exported $(BENCH) $(ARGS)
+
+bench-solve: $(READY)  ## Seconds and memory for 5, 100 and 1000 new categories
+	@$(BIN)/python -m expansion_benchmarks.timing $(BENCH) $(ARGS)
+
+bench-documents: $(READY)  ## Write what was measured into the documents
+	@$(BIN)/python -m expansion_benchmarks.documents $(BENCH)
 
 locks: $(READY)  ## Compile requirements/*.txt anew from pyproject.toml
 	@for extra in dev operator model-sync trainer trainer-gpu; do echo "$$extra ..."; \

@@ -14,7 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from expansion_benchmarks import cases, sets, tables
 from expansion_benchmarks.cases import EVIDENCE, Old, grown
-from expansion_benchmarks.features import Features
+from expansion_benchmarks.features import Features, keep_head
 from expansion_benchmarks.figures import Measured, figures, together
 from expansion_benchmarks.sets import Source
 from expansion_benchmarks.strangers import told
@@ -40,6 +40,7 @@ SETS = ("flowers5", "digits", "caltech")
 class Asked:
     data: Path
     place: Path
+    heads: Path
     scratch: Path
     networks: tuple[str, ...]
     evidence: tuple[str, ...]
@@ -69,6 +70,7 @@ def _rows_of(asked: Asked, old: Old, source: Source) -> Iterator[dict[str, Any]]
             continue
         heads = [Measured(grown=grown(evidence, deal, old, options), new=deal, old=old) for deal in deals]
         parts = [figures(head, elsewhere) for head in heads]
+        keep_head(asked.heads / f"{features.network}-{source.name}-{evidence}.npz", heads[0].grown.head)
         row = {"backbone": features.network, "new_set": source.name, "evidence": evidence, **together(parts)}
         row |= {"alone": alone, "categories": len(deals[0].categories), "left_out": len(deals[0].left_out)}
         row |= {"head_has_seen_base_images": features.network in HEAD_HAS_SEEN, "deals": len(deals)}
@@ -124,6 +126,7 @@ def asked(arguments: argparse.Namespace, scratch: Path) -> Asked:
     return Asked(
         data=arguments.data,
         place=place,
+        heads=arguments.out / "heads",
         scratch=scratch,
         networks=tuple(arguments.backbone or (*NETWORKS, *HEAD_HAS_SEEN)),
         evidence=tuple(arguments.evidence or EVIDENCE),

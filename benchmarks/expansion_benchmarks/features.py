@@ -1,6 +1,7 @@
 """Bottlenecks of whole folders, the product's own, kept as one file for each network and folder so that a second run takes seconds."""
 
 import hashlib
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from expansion_contract.resource import Pretrained, Weights
 from expansion_storage.folder import FolderPrefix
 from expansion_trainer.dataset.scan import SourceImage
 from expansion_trainer.head.evidence import PROCEDURAL_IMAGES, procedural_images
-from expansion_trainer.head.fit import BaseHead, Labelled
+from expansion_trainer.head.fit import BaseHead, FittedHead, Labelled
 
 WEIGHTS = {
     "MobileNetV2": "mobilenet_v2_imagenet.weights.h5",
@@ -182,6 +183,19 @@ class Features:
         from expansion_trainer.bottlenecks.cache import Cache
 
         return Cache(place=FolderPrefix(self.place))
+
+
+def keep_head(path: Path, head: FittedHead) -> None:
+    arrays = {name: value for name, value in vars(head).items() if isinstance(value, np.ndarray)}
+    plain = {name: value for name, value in vars(head).items() if name not in arrays}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays, plain=np.array(json.dumps(plain)))  # type: ignore[arg-type]
+
+
+def kept_head(path: Path) -> FittedHead:
+    with np.load(path) as kept:
+        arrays = {name: kept[name] for name in kept if name != "plain"}
+        return FittedHead(**arrays, **json.loads(str(kept["plain"])))
 
 
 def _digest_of(patterns: Sequence[str]) -> str:

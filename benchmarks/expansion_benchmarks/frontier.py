@@ -7,18 +7,18 @@ dot is where a run puts it without having seen these test images.
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from expansion_benchmarks import retrain, sets, svg
+from expansion_benchmarks import pictures, retrain, sets, svg
 from expansion_benchmarks.accuracy import NETWORKS, SETS
 from expansion_benchmarks.cases import EVIDENCE, OPTIONS, Given, Grown, Old, given, solved
 from expansion_benchmarks.features import Features
-from expansion_benchmarks.figures import Measured, figures
+from expansion_benchmarks.figures import Measured, frontier
 from expansion_contract.resource import Solver
 from expansion_trainer.dataset.split import Side
 from expansion_trainer.head.fit import FittedHead
@@ -37,23 +37,33 @@ NAMES = {
 }
 TITLES = {"flowers5": "5 flowers", "digits": "10 digits", "caltech": "Caltech-101, what ImageNet has not"}
 SOFTMAX = replace(OPTIONS, solver=Solver.SOFTMAX)
+PICTURED = "caltech"
+"""The set that shows what a steal and a temperature are."""
 DROP = 0.03
 """Where the plots end."""
 
 
-def others(new: sets.NewSet, old: Old) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Others:
     """Rows fitted on new images alone; retrain.py's; and ours given every old image that does not measure."""
-    everything = _everything(new, old)
-    bare = replace(everything, fitted=(), calibration=())
-    heads = {
-        "everything": solved(new, everything, old, SOFTMAX).head,
-        "alone": (alone := solved(new, bare, old, SOFTMAX).head),
-        "retrain": _retrained(new, old, alone),
-    }
-    return {
-        name: figures(Measured(grown=Grown(head=head, given=everything, seconds=0.0), new=new, old=old), None)
-        for name, head in heads.items()
-    }
+
+    heads: dict[str, FittedHead]
+    given: Given
+
+    @classmethod
+    def of(cls, new: sets.NewSet, old: Old) -> "Others":
+        everything = _everything(new, old)
+        bare = replace(everything, fitted=(), calibration=())
+        alone = solved(new, bare, old, SOFTMAX).head
+        ours = solved(new, everything, old, SOFTMAX).head
+        return cls(
+            heads={"everything": ours, "alone": alone, "retrain": _retrained(new, old, alone)},
+            given=everything,
+        )
+
+    def frontiers(self, new: sets.NewSet, old: Old) -> dict[str, dict[str, list[float]]]:
+        grown = {name: Grown(head=head, given=self.given, seconds=0.0) for name, head in self.heads.items()}
+        return {name: frontier(Measured(grown=one, new=new, old=old)) for name, one in grown.items()}
 
 
 def _everything(new: sets.NewSet, old: Old) -> Given:
@@ -77,7 +87,9 @@ def _retrained(new: sets.NewSet, old: Old, like: FittedHead) -> FittedHead:
     )
 
 
-def plot(network: str, new_set: str, rows: dict[str, dict[str, Any]], beside: dict[str, Any]) -> svg.Plot:
+def plot(
+    network: str, new_set: str, rows: dict[str, dict[str, Any]], beside: dict[str, dict[str, list[float]]]
+) -> svg.Plot:
     lines = list(_lines(rows, beside))
     highest = max(max(line.ys) for line in lines)
     lowest = min(line.ys[0] for line in lines if not line.dashed)
@@ -91,7 +103,7 @@ def plot(network: str, new_set: str, rows: dict[str, dict[str, Any]], beside: di
     )
 
 
-def _lines(rows: dict[str, dict[str, Any]], beside: dict[str, Any]) -> Iterator[svg.Line]:
+def _lines(rows: dict[str, dict[str, Any]], beside: dict[str, dict[str, list[float]]]) -> Iterator[svg.Line]:
     for number, evidence in enumerate(name for name in EVIDENCE if name in rows):
         row = rows[evidence]
         yield _curve(NAMES[evidence], row["frontier"], number)
@@ -103,7 +115,7 @@ def _lines(rows: dict[str, dict[str, Any]], beside: dict[str, Any]) -> Iterator[
             colour=number,
         )
     for number, (name, found) in enumerate(beside.items(), start=len(EVIDENCE)):
-        yield replace(_curve(NAMES[name], found["frontier"], number), dashed=True)
+        yield replace(_curve(NAMES[name], found, number), dashed=True)
     yield svg.Line(name="dots: as a run chooses", xs=[-1], ys=[0], dots_only=True, colour=6)
     closed = 100 * float(np.mean([row["new_closed"]["value"] for row in rows.values()]))
     yield svg.Line(
@@ -114,6 +126,20 @@ def _lines(rows: dict[str, dict[str, Any]], beside: dict[str, Any]) -> Iterator[
 def _curve(name: str, frontier: dict[str, list[float]], colour: int) -> svg.Line:
     xs, ys = ([100 * value for value in frontier[axis]] for axis in ("drop", "new"))
     return svg.Line(name=name, xs=xs, ys=ys, colour=colour)
+
+
+def draw(
+    network: str, name: str, rows: dict[str, dict[str, Any]], new: sets.NewSet, old: Old, folder: Path
+) -> None:
+    beside = Others.of(new, old)
+    path = folder / f"frontier-{name}.svg"
+    svg.write(plot(network, name, rows, beside.frontiers(new, old)), path)
+    print(f"wrote {path}", flush=True)
+    if name == PICTURED:
+        title, base = f"{TITLES[name]}, {network}", beside.given.base_test
+        ours = beside.heads["everything"]
+        pictures.steals(beside.heads["alone"], ours, new, base, title, folder / "steals.svg")
+        pictures.temperature(ours, new, base, title, folder / "temperature.svg")
 
 
 def main() -> None:
@@ -130,18 +156,14 @@ def main() -> None:
             features = Features(network=network, data=asked.data, place=place, scratch=Path(scratch))
             old = Old(features=features, data=asked.data)
             for name in SETS:
-                rows = {
-                    row["evidence"]: row
-                    for row in measured
-                    if (row["backbone"], row["new_set"]) == (network, name)
-                }
-                if not rows:
-                    continue
-                new = sets.new_set(sets.known_source(name, asked.data, place, 1), features)
-                folder = asked.docs if network == SHOWN else asked.out
-                path = folder / f"frontier-{name}.svg"
-                svg.write(plot(network, name, rows, others(new, old)), path)
-                print(f"wrote {path}", flush=True)
+                rows = {row["evidence"]: row for row in measured if _is_of(row, network, name)}
+                if rows:
+                    new = sets.new_set(sets.known_source(name, asked.data, place, 1), features)
+                    draw(network, name, rows, new, old, asked.docs if network == SHOWN else asked.out)
+
+
+def _is_of(row: dict[str, Any], network: str, name: str) -> bool:
+    return bool((row["backbone"], row["new_set"]) == (network, name))
 
 
 if __name__ == "__main__":

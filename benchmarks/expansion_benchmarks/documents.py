@@ -1,0 +1,101 @@
+"""Writes measured tables into the documents, between <!-- measured: name --> and <!-- end -->; `make bench-documents`.
+
+A block whose measurement is not there keeps what it says.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from expansion_benchmarks import exported, many, overlap, sequence, tables, timing
+from expansion_benchmarks.frontier import NAMES, TITLES
+from expansion_benchmarks.tables import table
+
+DOCUMENTS = ("docs/how-it-works.md", "benchmarks/README.md")
+BLOCK = re.compile(r"(<!-- measured: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def summary(rows: Rows) -> str:
+    """What each evidence bought, for the networks whose base was measured on images that its head had not seen."""
+    fair = [row for row in rows if not row["head_has_seen_base_images"] and row["new_set"] in TITLES]
+    networks = list(dict.fromkeys(row["backbone"] for row in fair))
+    head = [
+        "given about the old categories",
+        *(TITLES[name] for name in dict.fromkeys(r["new_set"] for r in fair)),
+    ]
+    lines = []
+    for evidence in dict.fromkeys(row["evidence"] for row in fair):
+        cells = [
+            _summed([r for r in fair if (r["evidence"], r["new_set"]) == (evidence, name)])
+            for name in _sets(fair)
+        ]
+        lines.append([NAMES[evidence], *cells])
+    note = f"Each cell: points of base accuracy lost; share of what the new categories reach among themselves. {' / '.join(networks)}."
+    return f"{table(head, lines)}\n\n{note}"
+
+
+def _sets(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(row["new_set"] for row in rows))
+
+
+def _summed(rows: Rows) -> str:
+    lost = " / ".join(f"{100 * row['base_drop']['value']:.1f}" for row in rows)
+    share = " / ".join(f"{row['share']['value']:.2f}" for row in rows)
+    return f"{lost}; {share}"
+
+
+def verdicts(rows: Rows) -> str:
+    met = sum(row["verdict"]["met"] for row in rows)
+    missed = [
+        f"{row['backbone']} {row['new_set']} {row['evidence']} ({row['verdict']['why']})"
+        for row in rows
+        if not row["verdict"]["met"]
+    ]
+    return f"{met} of {len(rows)} rows reach their target." + (
+        f" Not: {'; '.join(missed)}." if missed else ""
+    )
+
+
+BLOCKS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "accuracy": ("accuracy.json", tables.accuracy),
+    "verdicts": ("accuracy.json", verdicts),
+    "summary": ("accuracy.json", summary),
+    "calibration": ("accuracy.json", tables.calibration),
+    "unknown": ("accuracy.json", tables.strangers),
+    "overlap": ("overlap.json", overlap.shown),
+    "sequence": ("sequence.json", sequence.shown),
+    "many": ("many.json", many.shown),
+    "exported": ("exported.json", exported.shown),
+    "solve": ("solve.json", timing.shown),
+}
+
+
+def filled(text: str, out: Path) -> str:
+    def block(match: re.Match[str]) -> str:
+        file, shown = BLOCKS[match[2]]
+        path = out / file
+        if not path.exists():
+            return match[0]
+        return f"{match[1]}{shown(json.loads(path.read_text()))}\n{match[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="not read")
+    asked = parser.parse_args()
+    for name in DOCUMENTS:
+        path = Path(name)
+        path.write_text(filled(path.read_text(encoding="utf-8"), asked.out), encoding="utf-8")
+        print(f"wrote {name}")
+
+
+if __name__ == "__main__":
+    main()
