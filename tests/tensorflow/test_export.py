@@ -16,9 +16,10 @@ from expansion_contract import layout
 from expansion_contract.report import Category
 from expansion_contract.version import Golden
 from expansion_trainer.bottlenecks.engine import Engine
-from expansion_trainer.export import candidate, check, golden, warmup
+from expansion_trainer.export import candidate, golden, warmup
 from expansion_trainer.export.check import ExportMismatch, Sample
 from expansion_trainer.export.loaded_model import LoadedModel, stored_categories, stored_head
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.evidence import procedural_image
 from expansion_trainer.head.fit import FittedHead
 
@@ -93,11 +94,15 @@ def bottlenecks(samples: list[Sample]) -> Any:
     return np.stack([sample.bottleneck for sample in samples])
 
 
+def probabilities(head: FittedHead, samples: list[Sample]) -> Any:
+    return Answering.of(head, head.temperature).probabilities(bottlenecks(samples))
+
+
 def test_probabilities_are_those_of_the_numpy_head(
     served: Any, head: FittedHead, samples: list[Sample], images: list[bytes]
 ) -> None:
     answer = served.signatures["probabilities"](image_bytes=tf.constant(images))
-    expected = check.probabilities(head, bottlenecks(samples))
+    expected = probabilities(head, samples)
     np.testing.assert_allclose(answer["probabilities"].numpy(), expected, atol=TOLERANCE)
     np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
 
@@ -106,7 +111,7 @@ def test_serving_default_answers_with_the_five_best_names(
     served: Any, head: FittedHead, samples: list[Sample], images: list[bytes], tiny_backbone: Any
 ) -> None:
     answer = served.signatures["serving_default"](image_bytes=tf.constant(images))
-    expected = check.probabilities(head, bottlenecks(samples))
+    expected = probabilities(head, samples)
     names = np.array([category.name for category in listed(tiny_backbone, "ein", "zwei", "drei")])
     assert answer["names"].shape == (12, 5)
     best = np.argsort(-expected, axis=1)[:, :5]
@@ -136,7 +141,17 @@ def test_the_names_of_signatures_inputs_and_outputs_are_stable(served: Any) -> N
     for inputs, _ in signatures.values():
         assert [(name, spec.dtype) for name, spec in inputs.items()] == [("image_bytes", tf.string)]
     outputs = signatures["serving_default"][1]
-    assert {name: spec.dtype for name, spec in outputs.items()} == {"names": tf.string, "scores": tf.float32}
+    assert {name: spec.dtype for name, spec in outputs.items()} == {
+        "names": tf.string,
+        "scores": tf.float32,
+        "outcome": tf.string,
+        "known_score": tf.float32,
+    }
+
+
+def test_without_a_detector_nothing_is_claimed(folder: Path, images: list[bytes]) -> None:
+    answers = LoadedModel(folder).answers(images)
+    assert {(answer.outcome, answer.known_score) for answer in answers} == {("unsure", 0.0)}
 
 
 def test_the_base_rows_on_the_disk_are_the_pretrained_ones_bit_by_bit(

@@ -88,6 +88,16 @@ def test_the_environment_may_name_the_model(
     assert capsys.readouterr().out.startswith(f"{image}\n  0.")
 
 
+def test_every_answer_says_whether_it_is_known(
+    output: Path, image: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["label", str(image), "--model", str(output), "--json"])
+    (said,) = answers(capsys)
+    assert said["outcome"] in {"known", "unsure", "unknown"}
+    main(["label", str(image), "--model", str(output)])
+    assert capsys.readouterr().out.endswith(f"  {said['outcome']} (known score {said['known_score']:.3f})\n")
+
+
 def test_scores_fall_and_sum_to_one_over_all_categories(
     output: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

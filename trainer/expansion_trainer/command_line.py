@@ -81,7 +81,43 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="sum up a run")
     report.add_argument("run", metavar="RUN", help=f"its folder or address: <output>/{layout.run('<id>')}")
     report.set_defaults(command=_report)
+
+    _add_pack(commands)
     return parser
+
+
+def _add_pack(commands: Any) -> None:
+    pack = commands.add_parser("pack", help="make what lets a network grow without its old images")
+    actions = pack.add_subparsers(required=True, metavar="ACTION")
+    build = actions.add_parser(
+        "build",
+        help="statistics and ten real bottlenecks of each category of a pretrained network, for spec.base.pack",
+        description="Reads images of a pretrained network's own categories once and keeps at most 60 KiB of each category and"
+        " 32 MiB. Stopped, it goes on where it was.",
+    )
+    build.add_argument(
+        "--architecture",
+        required=True,
+        metavar="NAME",
+        help="as in spec.base.pretrained, for example InceptionV3",
+    )
+    build.add_argument("--weights", metavar="ADDRESS", help="a weights file; default: the published ones")
+    build.add_argument("--sha256", metavar="DIGEST", help="of that file")
+    build.add_argument(
+        "--images",
+        required=True,
+        metavar="ADDRESS",
+        help="one folder per category, named by its WordNet id or its name; as few as one image of each help",
+    )
+    build.add_argument(
+        "--out", required=True, metavar="ADDRESS", help="a folder or s3://…, for this pack alone"
+    )
+    build.add_argument(
+        "--cache",
+        metavar="ADDRESS",
+        help="keep the bottlenecks, too, where runs find them: spec.storage.cache",
+    )
+    build.set_defaults(command=_build_pack)
 
 
 def _positive(text: str) -> int:
@@ -182,6 +218,8 @@ def _as_text(labelled: Sequence[dict[str, Any]]) -> str:
     for one in labelled:
         lines.append(f"{one['image']}{': ' + one['error'] if 'error' in one else ''}")
         lines += [f"  {answer['score']:.3f}  {answer['name']}" for answer in one.get("answers", ())]
+        if "outcome" in one:
+            lines.append(f"  {one['outcome']} (known score {one['known_score']:.3f})")
     return "\n".join(lines)
 
 
@@ -195,6 +233,26 @@ def _report(asked: argparse.Namespace) -> int:
         )
     print(summary(report))
     print(f"Page: {_page(folder)}")
+    return 0
+
+
+def _build_pack(asked: argparse.Namespace) -> int:
+    pretrained = resource_file.pretrained(asked.architecture, asked.weights, asked.sha256)
+    line = ProgressLine(sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="expansion-", dir=os.environ.get(environment.SCRATCH)) as scratch:
+        import_tensorflow_quietly()
+        from expansion_trainer.packs import command
+
+        request = command.Asked(
+            pretrained=pretrained,
+            images=resource_file.local(asked.images),
+            out=resource_file.local(asked.out),
+            cache=resource_file.local(asked.cache) if asked.cache else None,
+        )
+        access = environment.storage_access(os.environ)
+        with line:
+            summary = command.answered(request, access, Path(scratch), line.show, utc_now)
+    print(*summary, sep="\n")
     return 0
 
 

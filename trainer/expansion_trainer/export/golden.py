@@ -18,6 +18,8 @@ LARGEST = 64 * 1024
 """Bytes of one image: the file is read whole by every model server."""
 TOLERANCE = 0.01
 """Of a score. Another processor rounds otherwise (below 0.0001 seen, a GPU's TF32 up to 0.003); a broken model is far outside."""
+NEAR = 0.02
+"""Of a known score to its threshold."""
 _SIDES = (320, 224, 128, 64)
 
 Picture = NDArray[np.uint8]  # (height, width, 3), RGB
@@ -40,15 +42,25 @@ def write(folder: Path, model: LoadedModel, images: Sequence[bytes]) -> Golden:
     return golden
 
 
-def chosen(model: LoadedModel, test_images: Iterable[bytes], drawn: Picture) -> list[bytes]:
+def chosen(
+    model: LoadedModel, test_images: Iterable[bytes], drawn: Picture, threshold: float | None = None
+) -> list[bytes]:
     """The test images with the clearest answers, made small, and one picture drawn by a program as a PNG file.
 
-    A clear answer keeps its place when another processor rounds otherwise.
+    A clear answer keeps its place when another processor rounds otherwise. `threshold`: of the known score, where an answer gets
+    another name; what lies at it is no clear answer.
     """
     small = [image for image in map(small_jpeg, test_images) if image is not None]
-    answers = model.answers(small) if small else []
+    png = _small(Image.fromarray(drawn), "PNG")
+    answers = model.answers([*small, png])
+    clear = [not _is_near(answer.known_score, threshold) for answer in answers]
     order = sorted(range(len(small)), key=lambda index: -_margin(answers[index]))
-    return [*(small[index] for index in order[: IMAGES - 1]), _small(Image.fromarray(drawn), "PNG")]
+    best = [small[index] for index in order if clear[index]][: IMAGES - 1]
+    return [*best, png] if clear[-1] or not best else best
+
+
+def _is_near(known_score: float, threshold: float | None) -> bool:
+    return threshold is not None and abs(known_score - threshold) <= NEAR
 
 
 def small_jpeg(image: bytes) -> bytes | None:

@@ -26,6 +26,8 @@ class Answer:
 
     names: tuple[str, ...]
     scores: tuple[float, ...]
+    outcome: str  # known, unsure or unknown
+    known_score: float
 
 
 class LoadedModel:
@@ -37,9 +39,15 @@ class LoadedModel:
 
     def answers(self, images: Sequence[bytes]) -> list[Answer]:
         out = self._serve(**{INPUT: tf.constant(list(images), tf.string)})
+        columns = (out[name].numpy() for name in ("names", "scores", "outcome", "known_score"))
         return [
-            Answer(names=tuple(name.decode() for name in names), scores=tuple(map(float, scores)))
-            for names, scores in zip(out["names"].numpy(), out["scores"].numpy(), strict=True)
+            Answer(
+                names=tuple(name.decode() for name in names),
+                scores=tuple(map(float, scores)),
+                outcome=outcome.decode(),
+                known_score=float(known_score),
+            )
+            for names, scores, outcome, known_score in zip(*columns, strict=True)
         ]
 
     def probabilities(self, images: Sequence[bytes]) -> Array:

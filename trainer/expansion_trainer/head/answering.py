@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import softmax
 
 from expansion_contract.report import Category
 from expansion_trainer.columns import NEVER, Columns
-from expansion_trainer.head.softmax import Array, Flags, Labels, Rows
+from expansion_trainer.head.softmax import Array, Doubles, Flags, Labels, Rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,13 +62,16 @@ class Answering:
         return folded(self.logits(bottlenecks), self.answers_as)
 
 
-def folded(logits: Array, answers_as: Labels) -> Array:
+Logits = TypeVar("Logits", Array, Doubles)
+
+
+def folded(logits: Logits, answers_as: Labels) -> Logits:
     """(n, C) to (n, C): softmax, then every alias' probability where its target's is."""
-    p: Array = softmax(folded_logits(logits, answers_as), axis=1)
+    p: Logits = softmax(folded_logits(logits, answers_as), axis=1)
     return p
 
 
-def folded_logits(logits: Array, answers_as: Labels) -> Array:
+def folded_logits(logits: Logits, answers_as: Labels) -> Logits:
     """(n, C) to (n, C), of which softmax gives the answers' probabilities; -inf for aliases."""
     found = aliases(answers_as)
     if len(found) == 0:

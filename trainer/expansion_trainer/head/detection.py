@@ -72,9 +72,9 @@ class Detection:
 
 
 def detection(given: Given) -> Detection | None:
-    """None if there is no held-out image at all, so that nobody can say how an image of a known category looks."""
+    """None if there is neither a held-out image nor a drawn one, so that nobody can say how the known or the unknown looks."""
     images = _held_out(given)
-    if len(images.truth) == 0:
+    if len(images.truth) == 0 and len(given.drawn) < unknown.FEW:
         return None
     left_out = [(without, _trial(given, without)) for without in refits.turns(given.fitting)]
     left_out = [(without, trial) for without, trial in left_out if _can_tell(trial)]
@@ -87,6 +87,9 @@ def detection(given: Given) -> Detection | None:
         _space(given, None),
         given.coverage,
     )
+    if given.background != NEVER:
+        index = given.fitted_answers_as[given.fitting.head.base_count + given.background]
+        found = replace(found, background=int(index))
     return Detection(
         detector=found,
         tried=tried,
@@ -235,6 +238,7 @@ def given(
     fitted_answers_as: Labels | None = None,
     groups: Labels | None = None,
     statistics: Statistics | None = None,
+    background: int = NEVER,
 ) -> Given:
     """What is not given is as in a model grown for the first time, from which nothing was retired or merged."""
     head: FittedHead = fitting.head
@@ -248,4 +252,5 @@ def given(
         calibration=calibration,
         coverage=coverage,
         statistics=statistics,
+        background=background,
     )

@@ -25,6 +25,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 
+from expansion_trainer.columns import NEVER
 from expansion_trainer.head.answering import folded
 from expansion_trainer.head.softmax import Array, Doubles, Labels
 from expansion_trainer.head.statistics import Statistics
@@ -44,6 +45,8 @@ BEST = 20
 EXPONENT = 0.1
 KNOTS = 64
 DRAWN_AGAINST_REAL = 6
+NARROWEST = 0.01
+"""Of a tail: a single image would make it a step, which falls on one side or the other by rounding."""
 DIRECTIONS = 256
 SHRINKAGE = 0.5
 """Of the covariance towards a sphere: fewer images than numbers leave most directions unseen."""
@@ -116,10 +119,12 @@ def familiarity(
     if method == "RelativeMahalanobis":
         assert place is not None
         return place.closeness(bottlenecks)
+    z = logits.astype(np.float64)
     if method == "Energy":
-        energy: Doubles = logsumexp(logits.astype(np.float64), axis=1)
+        energy: Doubles = logsumexp(z, axis=1)
         return energy
-    p = folded(logits, answers_as).astype(np.float64)
+    # In float64: of 1 - p with p near 1 float32 would leave nothing but its rounding.
+    p = folded(z, answers_as)
     if method == "MaxProbability":
         highest: Doubles = p.max(axis=1)
         return highest
@@ -149,7 +154,7 @@ class Level:
     @property
     def width(self) -> float:
         """Of the exponential tails on both sides."""
-        return max(float(self.knots[-1] - self.knots[0]), 1e-6) / 4
+        return max(float(self.knots[-1] - self.knots[0]) / 4, NARROWEST)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,6 +204,9 @@ class Detector:
     groups: Labels  # (C,), of each index: 0 is the base
     levels: tuple[Level, ...]  # of each group
     space: Space | None  # of RelativeMahalanobis
+    background: int = (
+        NEVER  # the index, if any, of a category of pictures of other things: its answer is unknown
+    )
 
     def scores(self, bottlenecks: Array, logits: Array) -> Doubles:
         """(n,) in (0, 1], higher is more known. `logits`: as Answering.logits gives them."""
@@ -209,7 +217,8 @@ class Detector:
         """(n,), indices into OUTCOMES."""
         answer, highest = _answers(logits, self.answers_as)
         group = self.groups[answer]
-        unknown = self._levelled(self._numbers(bottlenecks, logits), group) < 1 - self.coverage
+        strange = self._levelled(self._numbers(bottlenecks, logits), group) < 1 - self.coverage
+        unknown = strange | (answer == self.background)
         sure = highest >= np.array([one.sure for one in self.levels])[group]
         outcomes: Outcomes = np.where(unknown, UNKNOWN, np.where(sure, KNOWN, UNSURE))
         return outcomes
@@ -235,9 +244,9 @@ class Detector:
 
 
 def _answers(logits: Array, answers_as: Labels) -> tuple[Labels, Doubles]:
-    p = folded(logits, answers_as)
+    p = folded(logits.astype(np.float64), answers_as)
     answer = p.argmax(axis=1)
-    return answer, p[np.arange(len(p)), answer].astype(np.float64)
+    return answer, p[np.arange(len(p)), answer]
 
 
 def held_out(
@@ -255,15 +264,16 @@ def held_out(
 
 def levels(images: HeldOut, drawn: Doubles, groups: int, coverage: float) -> tuple[Level, ...]:
     """One for each group. Those with few held-out images share the one of all; those with none go by drawn pictures."""
-    together = level(images, coverage, "pooled")
-    return tuple(_level_of(group, images, together, drawn, coverage) for group in range(groups))
+    return tuple(_level_of(group, images, drawn, coverage) for group in range(groups))
 
 
-def _level_of(group: int, images: HeldOut, together: Level, drawn: Doubles, coverage: float) -> Level:
+def _level_of(group: int, images: HeldOut, drawn: Doubles, coverage: float) -> Level:
     own = images.where(images.group == group)
     if not (images.belongs == group).any() and len(drawn) >= FEW:
         return drawn_level(drawn)
-    return level(own, coverage, "own") if len(own.numbers) >= FEW else together
+    if len(own.numbers) >= FEW:
+        return level(own, coverage, "own")
+    return level(images, coverage, "pooled")
 
 
 def drawn_level(drawn: Doubles) -> Level:
