@@ -1,6 +1,7 @@
 """Everything one reconciliation saw, as one frozen value: the planner decides from this and from nothing else."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -108,6 +109,8 @@ class Observed:
     pack: PackBase | None = None  # that spec.base.pack names
     base_trouble: Trouble | None = None  # why there is no base, or no pack, to start from
     listing: Listing | None = None
+    listed_at: datetime | None = None  # when that listing was made
+    newest_image: datetime | None = None  # when the last of its objects arrived, by the store's clock
     start: Start = field(default_factory=Start)  # of the current run
     run_id: str | None = None  # of the current spec, listing and base
     waiting_run: str | None = None  # that one, while `run_id` is an earlier run that may end first

@@ -21,11 +21,12 @@ from expansion_contract.resource import (
     GrownFrom,
     RunStatus,
     ServingMode,
+    seconds,
 )
 from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.version import AgentStatus, ServingDocument
-from expansion_operator import starts
-from expansion_operator.conditions import TEXT_LIMIT, Finding, Next, Stage, clipped, moment
+from expansion_operator import starting, starts
+from expansion_operator.conditions import TEXT_LIMIT, Finding, Next, Stage, clipped, moment, stamp
 from expansion_operator.observed import JobPhase, JobSeen, Observed, VersionSeen
 
 Policy = Callable[[Observed, datetime], Finding | None]
@@ -42,7 +43,6 @@ RELIST_GRACE = timedelta(seconds=60)
 """How long a new listing may still show the images of the run that found others."""
 DATASET_CHANGED = REASONS[ExitCode.DATASET_CHANGED]
 AGAIN = "raise spec.retrain.revision to train again"
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SIGKILL = 137
 
 
@@ -262,6 +262,26 @@ def pending(observed: Observed, _: datetime) -> Finding | None:
     if job.waiting:
         return _working(job.waiting.reason, job.waiting.message, "Pending")
     return _working("Pending", f"Job {job.name} waits for its pod.", "Pending")
+
+
+def no_progress(observed: Observed, now: datetime) -> Finding | None:
+    """A hung trainer keeps its GPU for ever, and so does a retry that never gets a node."""
+    job, limit = observed.job, observed.expansion.spec.compute.no_progress_deadline_seconds
+    if job is None or job.phase is not JobPhase.RUNNING:
+        return None
+    since = _pending_since(observed, job, now)
+    if now - since <= timedelta(seconds=limit):
+        return None
+    where = f" in stage {observed.progress.stage}" if observed.progress else ""
+    why = job.waiting.message if job.waiting else f"Look at kubectl logs job/{job.name}, or raise the limit."
+    return _training_failed(
+        observed,
+        job.waiting.reason if job.waiting else "NoProgress",
+        f"Job {job.name} has said nothing new since {stamp(since)}{where}, longer than spec.compute.noProgressDeadlineSeconds"
+        f" ({limit}). {why} When that is mended, {AGAIN}.",
+        then=Next.STOP,
+        ends_run=True,
+    )
 
 
 def running(observed: Observed, _: datetime) -> Finding | None:
@@ -519,10 +539,13 @@ def _rolling(reason: str, message: str, *, stuck: bool = False) -> Finding:
 UNREPORTED: tuple[Policy, ...] = (
     job_name_taken,
     old_runs,
+    starting.uploads_under_way,
+    starting.budget_spent,
     not_started,
     job_ending,
     pending_too_long,
     pending,
+    no_progress,
     running,
     report_awaited,
     ended_without_report,
@@ -761,5 +784,4 @@ def address_of(observed: Observed, name: str) -> str:
 
 
 def poll_seconds(expansion: ClassifierExpansion) -> float:
-    parts = re.findall(r"([0-9]+)([smhd])", expansion.spec.retrain.poll_interval)
-    return max(LEAST_POLL, float(sum(int(number) * SECONDS[unit] for number, unit in parts)))
+    return max(LEAST_POLL, seconds(expansion.spec.retrain.poll_interval))

@@ -6,7 +6,7 @@ It decides nothing about a resource. Doing any of it twice, or being killed anyw
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ from expansion_operator.observed import (
     WriteServing,
 )
 from expansion_operator.serving_status import Ask
-from expansion_operator.storage import Listings, Storage, StorageTrouble
+from expansion_operator.storage import Listed, Listings, Storage, StorageTrouble
 from expansion_storage import StorageError
 
 Body = dict[str, Any]
@@ -201,13 +201,18 @@ class Reconciler:
         newer_than = now if memory.list_again else float("-inf")
         seen = self.bases.seen(seen, storage, self._referred(seen.expansion))
         if seen.base_trouble is None:
-            listing = self.listings.get(storage, seen.expansion, now, newer_than, seen.base)
-            seen, memory.list_again = replace(seen, listing=listing), False
+            listed = self.listings.get(storage, seen.expansion, now, newer_than, seen.base)
+            seen, memory.list_again = self._with_listing(seen, listed), False
         seen = replace(seen, versions=storage.versions(), serving_document=storage.serving())
         current = starts.with_earlier_run(starts.identified(seen), jobs)
         behind = self._seen_of_run(current, storage, jobs)
         self._must_be_writable(storage, behind, memory)
         return behind
+
+    def _with_listing(self, seen: Observed, listed: Listed) -> Observed:
+        age = timedelta(seconds=self.clock.monotonic() - listed.at)
+        newest = None if listed.newest is None else datetime.fromtimestamp(listed.newest, UTC)
+        return replace(seen, listing=listed.listing, listed_at=self.clock.now() - age, newest_image=newest)
 
     def _referred(self, expansion: ClassifierExpansion) -> Body | None:
         """The resource that spec.base.expansionRef names, as it is now."""

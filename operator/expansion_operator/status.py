@@ -19,7 +19,7 @@ from expansion_contract.resource import (
     RunStatus,
     ServingStatus,
 )
-from expansion_operator import policies, starts
+from expansion_operator import policies, starting, starts
 from expansion_operator.conditions import (
     SHOWN,
     TEXT_LIMIT,
@@ -49,11 +49,12 @@ def next_status(
         observed_generation=observed.expansion.metadata.generation,
         conditions=conditions(observed, finding, now),
         phase=_phase(observed, finding),
-        dataset=_dataset(observed, now),
+        dataset=_dataset(observed, finding, now),
         run=_run(observed, finding, now),
         candidate=_candidate(observed, finding),
         model=_model(observed, finding),
         serving=_serving(observed, settings),
+        recent_runs=starting.remembered_runs(observed, now),
         last_handled_retrain_at=starts.requested(observed.expansion) or None,
         history=_history(observed, finding, now),
     )
@@ -207,7 +208,7 @@ def _live(observed: Observed) -> tuple[int, int] | None:
 # Values
 
 
-def _dataset(observed: Observed, now: datetime) -> DatasetStatus | None:
+def _dataset(observed: Observed, finding: Finding | None, now: datetime) -> DatasetStatus | None:
     listing, previous = observed.listing, observed.expansion.status.dataset
     if listing is None:
         return previous
@@ -217,6 +218,7 @@ def _dataset(observed: Observed, now: datetime) -> DatasetStatus | None:
         images=listing.images,
         categories=len(listing.counts),
         listed_at=previous.listed_at if previous and is_same else stamp(now),
+        settling_since=starting.settling_since(observed, finding, now),
     )
 
 

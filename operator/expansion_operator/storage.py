@@ -5,8 +5,8 @@ What the store answers leaves as `StorageTrouble`: one word, a sentence for the 
 
 import base64
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,24 @@ def _ca_bundle(name: str, path: str, secret: SecretData | None) -> str:
     return str(file)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    listing: Listing
+    at: float  # monotonic seconds, when it was begun
+    newest: float | None  # seconds since 1970 by the store's clock; None without images
+
+
+@dataclass
+class _Arrivals:
+    newest: float | None = None
+
+    def noted(self, entries: Iterable[tuple[Role, Entry]]) -> Iterator[tuple[Role, Entry]]:
+        for role, entry in entries:
+            if dataset.is_image(entry.key):
+                self.newest = max(self.newest or 0.0, entry.modified)
+            yield role, entry
+
+
 class Storage:
     """The storage of one resource."""
 
@@ -112,10 +130,11 @@ class Storage:
         self._expansion, self._way = expansion, way
         self._output = self.open(expansion.spec.output.models)
 
-    def listing(self) -> Listing:
+    def listed(self, now: float) -> Listed:
         """Lists everything a run would read, in one pass; minutes for millions of images."""
-        spec = self._expansion.spec
-        return dataset.read(self._entries(), spec.categories, spec.mode)
+        spec, arrivals = self._expansion.spec, _Arrivals()
+        listing = dataset.read(arrivals.noted(self._entries()), spec.categories, spec.mode)
+        return Listed(listing=listing, at=now, newest=arrivals.newest)
 
     def must_be_writable(self) -> None:
         """Raises if runs and versions could not be written: better before the Job than at its end."""
@@ -234,17 +253,19 @@ class Listings:
         now: float,
         newer_than: float,
         base: BaseSeen | None = None,
-    ) -> Listing:
+    ) -> Listed:
         """`now`, `newer_than`: monotonic seconds. A listing from before `newer_than` is not good enough."""
         inputs = _inputs(expansion)
         kept = self._kept.get(expansion.key)
         oldest = max(newer_than, now - poll_seconds(expansion))
-        if kept is None or kept.inputs != inputs or kept.at < oldest:
-            kept = _Kept(inputs=inputs, at=now, listing=storage.listing())
+        if kept is None or kept.inputs != inputs or kept.listed.at < oldest:
+            kept = _Kept(inputs=inputs, listed=storage.listed(now))
             self._kept[expansion.key] = kept
         if base is None:
-            return kept.listing
-        return dataset.judged(kept.listing, expansion.spec.categories, expansion.spec.mode, base.names)
+            return kept.listed
+        spec = expansion.spec
+        judged = dataset.judged(kept.listed.listing, spec.categories, spec.mode, base.names)
+        return replace(kept.listed, listing=judged)
 
     def forget(self, key: str) -> None:
         self._kept.pop(key, None)
@@ -253,8 +274,7 @@ class Listings:
 @dataclass(frozen=True, kw_only=True)
 class _Kept:
     inputs: Any
-    at: float
-    listing: Listing
+    listed: Listed
 
 
 def _inputs(expansion: ClassifierExpansion) -> tuple[Any, ...]:

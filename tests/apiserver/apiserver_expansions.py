@@ -152,7 +152,7 @@ class Team:
         self.api.apply("secrets", self.namespace, manifest)
 
     def spec(self, **changes: Any) -> dict[str, Any]:
-        """A good one: a pod without GPUs, no model servers."""
+        """A good one: a pod without GPUs, no model servers; images that were put a moment ago are complete."""
         storage = {"secretName": SECRET, "endpointUrl": self.store.endpoint, **changes.pop("storage", {})}
         return {
             "categories": {"images": f"s3://{self.bucket}/photos/"},
@@ -160,6 +160,7 @@ class Team:
             "compute": {"gpusPerWorker": 0, "backoffLimit": 1},
             "serving": {"mode": "None"},
             "storage": storage,
+            "retrain": {"settle": "0s", **changes.pop("retrain", {})},
             **changes,
         }
 

@@ -1,5 +1,6 @@
 """The operator's ways to storage and its memory of listings, with a folder as the bucket; and what its process may not carry."""
 
+import os
 import subprocess
 import sys
 from base64 import b64encode
@@ -114,16 +115,16 @@ def test_an_authority_without_ca_crt_is_told_so() -> None:
 
 
 def test_a_listing_counts_the_new_categories(bucket: Path) -> None:
-    assert storage_of(bucket).listing().counts == {"rose": 3, "tulip": 3}
+    assert storage_of(bucket).listed(0).listing.counts == {"rose": 3, "tulip": 3}
 
 
 def test_replay_and_unlabelled_images_are_part_of_the_digest(bucket: Path) -> None:
-    plain = storage_of(bucket).listing().digest
+    plain = storage_of(bucket).listed(0).listing.digest
     both = {"replay": {"images": f"{bucket}/replay/"}, "unlabelled": {"images": f"{bucket}/any/"}}
     for place in ("replay/panda", "any"):
         (bucket / place).mkdir(parents=True)
         (bucket / place / "1.jpg").write_bytes(b"another")
-    listing = storage_of(bucket, **both).listing()
+    listing = storage_of(bucket, **both).listed(0).listing
     assert (listing.replay_images, listing.unlabelled_images) == (1, 1)
     assert listing.digest != plain
 
@@ -134,7 +135,7 @@ def test_a_listing_is_kept_until_the_images_are_due(bucket: Path) -> None:
     first = listings.get(storage, resource, 100, NEVER)
     (bucket / "photos/rose/new.jpg").write_bytes(b"new")
     assert listings.get(storage, resource, 159, NEVER) is first
-    assert listings.get(storage, resource, 161, NEVER).images == first.images + 1
+    assert listings.get(storage, resource, 161, NEVER).listing.images == first.listing.images + 1
 
 
 @pytest.mark.parametrize(
@@ -158,10 +159,10 @@ def test_a_listing_of_other_addresses_is_not_used(bucket: Path, change: dict[str
 
 def test_names_are_compared_with_the_bases_own_and_another_base_needs_no_other_listing(bucket: Path) -> None:
     listings, storage, spec = Listings(), storage_of(bucket), in_folder(bucket)
-    first = listings.get(storage, spec, 0, NEVER, base_of("rose"))
+    first = listings.get(storage, spec, 0, NEVER, base_of("rose")).listing
     assert [problem.reason for problem in first.errors] == ["CategoryOverlap"]
     (bucket / "photos" / "rose" / "new.jpg").write_bytes(b"an image")
-    second = listings.get(storage, spec, 1, NEVER, base_of("car"))
+    second = listings.get(storage, spec, 1, NEVER, base_of("car")).listing
     assert (second.errors, second.digest) == ((), first.digest)
 
 
@@ -170,13 +171,21 @@ def base_of(*names: str) -> BaseSeen:
     return BaseSeen(model=model, version=1, names=vocabulary(("", name) for name in names))
 
 
+def test_a_listing_says_when_its_newest_image_arrived(bucket: Path) -> None:
+    os.utime(bucket / "photos" / "rose" / "1.jpg", (2_000_000_000, 2_000_000_000))
+    (bucket / "photos" / "rose" / "notes.txt").write_bytes(b"no image")
+    os.utime(bucket / "photos" / "rose" / "notes.txt", (2_100_000_000, 2_100_000_000))
+    assert storage_of(bucket).listed(0).newest == 2_000_000_000
+    assert storage_of(bucket, categories={"images": f"{bucket}/nothing/"}).listed(0).newest is None
+
+
 def test_pictures_of_nothing_known_are_part_of_the_data_set(bucket: Path) -> None:
     (bucket / "backgrounds").mkdir()
     (bucket / "backgrounds" / "sky.jpg").write_bytes(b"an image")
     categories = {"images": f"{bucket}/photos/", "unknownImages": f"{bucket}/backgrounds/"}
-    seen = storage_of(bucket, categories=categories).listing()
+    seen = storage_of(bucket, categories=categories).listed(0).listing
     assert seen.counts == {"rose": 3, "tulip": 3, "unknown": 1}
-    assert seen.digest != storage_of(bucket).listing().digest
+    assert seen.digest != storage_of(bucket).listed(0).listing.digest
 
 
 def test_a_listing_from_before_the_trainers_word_is_not_used(bucket: Path) -> None:

@@ -30,6 +30,16 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 LabelText = Annotated[str, StringConstraints(max_length=253)]
 
 
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(duration: Duration) -> float:
+    """5400 for 1h30m."""
+    return float(
+        sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", duration))
+    )
+
+
 def in_the_cluster_only(path: str, field: str) -> Rule:
     return Rule(
         cel=f"self.{field}.startsWith('s3://')",
@@ -395,6 +405,8 @@ class Compute(Strict):
     """A run may take this long."""
     pending_deadline_seconds: Annotated[int, Field(ge=30, le=604_800)] = 3600
     """A run may wait this long for a node and its image."""
+    no_progress_deadline_seconds: Annotated[int, Field(ge=60, le=604_800)] = 3600
+    """A run that says nothing new for so long hangs, and is stopped."""
 
 
 class Output(Strict):
@@ -445,6 +457,10 @@ class UpdatePolicy(StrEnum):
 class Retrain(Strict):
     poll_interval: Duration = "10m"
     """How often the images are listed again; changed images start a new run."""
+    settle: Duration = "30s"
+    """A run starts when no image has arrived for so long, or after ten times as long: uploads end first."""
+    max_runs_per_day: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Of any 24 hours, whatever asks for them: images, edits, revision, the annotation, a base. Retries of a run's pod do not count."""
     revision: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Raise it to train again with nothing else changed."""
     on_base_change: OnBaseChange = OnBaseChange.RETRAIN
@@ -542,6 +558,8 @@ class DatasetStatus(Lenient):
     """New categories."""
     listed_at: Text | None = None
     """When the images were last found changed, or a new listing was first needed."""
+    settling_since: Text | None = None
+    """While a run waits for uploads to end."""
 
 
 class GrownFrom(Lenient):
@@ -672,6 +690,8 @@ class ExpansionStatus(Lenient):
     """What is published."""
     serving: ServingStatus | None = None
     """What is served."""
+    recent_runs: Annotated[list[Text], Field(max_length=100)] = []
+    """When Jobs of the last day were created, RFC 3339, oldest first; spec.retrain.maxRunsPerDay counts them."""
     last_handled_retrain_at: Text | None = None
     """The value of the annotation classifierexpansion.dev/retrain-requested-at that the current run answers."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []

@@ -36,8 +36,7 @@ class FolderPrefix:
         files = (path for path in start.rglob("*") if path.is_file() and not path.name.endswith(".partial"))
         keyed = sorted((path.relative_to(self._root).as_posix(), path) for path in files)
         for key, path in keyed:
-            seen = path.stat()
-            yield Entry(key=key, size=seen.st_size, etag=f"{seen.st_mtime_ns:x}-{seen.st_size:x}")
+            yield _entry(key, path)
 
     def read(self, key: str) -> bytes:
         try:
@@ -51,8 +50,7 @@ class FolderPrefix:
         path = self._root / key
         if not path.is_file():
             return None
-        seen = path.stat()
-        return Entry(key=key, size=seen.st_size, etag=f"{seen.st_mtime_ns:x}-{seen.st_size:x}")
+        return _entry(key, path)
 
     def write(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
         target = self._prepared(key)
@@ -90,6 +88,12 @@ class FolderPrefix:
         except PermissionError:
             raise StorageRefused(f"{target.parent} cannot be created; check its permissions.") from None
         return target
+
+
+def _entry(key: str, path: Path) -> Entry:
+    seen = path.stat()
+    etag = f"{seen.st_mtime_ns:x}-{seen.st_size:x}"
+    return Entry(key=key, size=seen.st_size, etag=etag, modified=seen.st_mtime)
 
 
 def file_sha256(path: Path) -> str:

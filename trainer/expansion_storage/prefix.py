@@ -13,6 +13,7 @@ class Entry:
     key: str
     size: int
     etag: str
+    modified: float = 0.0  # seconds since 1970, by the store's clock
 
 
 class Prefix(Protocol):

@@ -94,7 +94,10 @@ class S3Prefix:
             for page in pages:
                 for found in page.get("Contents", ()):
                     yield Entry(
-                        key=found["Key"][len(start) :], size=found["Size"], etag=found["ETag"].strip('"')
+                        key=found["Key"][len(start) :],
+                        size=found["Size"],
+                        etag=found["ETag"].strip('"'),
+                        modified=found["LastModified"].timestamp(),
                     )
 
     def read(self, key: str) -> bytes:
@@ -107,7 +110,12 @@ class S3Prefix:
                 found = self._s3.head_object(Bucket=self._bucket, Key=self._key(key))
         except ObjectMissing:
             return None
-        return Entry(key=key, size=found["ContentLength"], etag=found["ETag"].strip('"'))
+        return Entry(
+            key=key,
+            size=found["ContentLength"],
+            etag=found["ETag"].strip('"'),
+            modified=found["LastModified"].timestamp(),
+        )
 
     def write(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
         with self._explained(self.address(key)):

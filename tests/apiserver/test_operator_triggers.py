@@ -1,0 +1,56 @@
+"""When a run starts and when it does not, with a real API server and S3 server: uploads, budgets, and runs that hang."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from apiserver_expansions import Operator, Team, add_images, install_definition, message
+from apiserver_waiting import Waiter, condition_of, wait_for
+
+from expansion_development.kubernetes_api import Api
+from expansion_development.object_store import ObjectStore
+from expansion_development.process_node.running import RunningNode
+
+pytestmark = pytest.mark.apiserver
+
+
+@pytest.fixture(scope="module")
+def operator(
+    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    install_definition(api)
+    add_images(process_node)
+    with Operator(kubeconfig, tmp_path_factory.mktemp("triggers") / "operator.log") as running:
+        yield running
+
+
+@pytest.fixture
+def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
+    team = Team(api, namespace, moto_store, bucket)
+    team.create_secret()
+    team.put_images(tulip=30, rose=30)
+    return team
+
+
+def test_a_run_waits_for_the_end_of_an_upload_and_takes_all_of_it(
+    team: Team, wait_for_condition: Waiter
+) -> None:
+    team.apply(retrain={"settle": "8s"})
+    waiting = wait_for_condition("flowers", "Trained", "Unknown", reason="Settling")
+    assert condition_of(waiting, "Reconciling")["status"] == "True"
+    team.put_images(lily=25)
+    settled = wait_for_condition("flowers", "Ready")
+    assert settled["status"]["dataset"]["categories"] == 3
+    assert team.attempts() == 1
+
+
+def test_a_spent_budget_holds_even_a_raised_revision_back(team: Team, wait_for_condition: Waiter) -> None:
+    team.apply(retrain={"maxRunsPerDay": 1})
+    wait_for_condition("flowers", "Ready")
+    team.patch(retrain={"revision": 1})
+    waiting = wait_for_condition("flowers", "Trained", "Unknown", reason="BudgetSpent")
+    assert "spec.retrain.maxRunsPerDay (1) is spent" in message(waiting, "Trained")
+    assert team.attempts() == 1
+    team.patch(retrain={"maxRunsPerDay": 2})
+    wait_for(lambda: team.versions() == [1, 2], "version 2")
+    assert len(team.get()["status"]["recentRuns"]) == 2
