@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from head_values import NEW, OLD, SIZE, World, nothing, world
 
+from expansion_contract.report import Category
+from expansion_trainer.columns import columns
 from expansion_trainer.head import detection, refits, statistics, unknown
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.detection import Detection, Given
 from expansion_trainer.head.fit import Evidence, Labelled, expand, replace
 from expansion_trainer.head.refits import Fitting
@@ -140,6 +143,19 @@ def test_a_single_new_category_cannot_be_left_out_and_still_has_a_detector() -> 
     )
     assert made
     assert (made.detector.method, made.tried, made.left_out, made.turns) == ("Gen", (), 0, ())
+
+
+def test_every_index_belongs_to_the_group_of_its_category(fitted: Fitting) -> None:
+    """A retired category keeps its index, so today's columns stand elsewhere than they were fitted."""
+    base = tuple(Category(index=index, name=f"old {index}", group="base") for index in range(OLD))
+    made = columns(base, ["ash", "birch", "cedar"], given=("gone", "cedar"))
+    answering = Answering.of(fitted.head, fitted.head.temperature, made)
+    found = detection.given(fitted, W.new(40, 4), (), COVERAGE, answering, made.fitted_answers_as)
+    assert found.groups.tolist() == [0 if c.group == "base" else 1 for c in made.categories]
+    assert len(found.groups) == OLD + NEW + 1
+    made_detector = detection.detection(found)
+    assert made_detector
+    assert len(made_detector.turns) == NEW
 
 
 def test_without_any_held_out_image_there_is_no_detector() -> None:

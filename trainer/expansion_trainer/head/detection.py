@@ -242,12 +242,13 @@ def given(
 ) -> Given:
     """What is not given is as in a model grown for the first time, from which nothing was retired or merged."""
     head: FittedHead = fitting.head
-    own = np.arange(len(head.bias))
+    model = answering or Answering.of(head, head.temperature)
+    is_base = (model.source != NEVER) & (model.source < head.base_count)
     return Given(
         fitting=fitting,
-        answering=answering or Answering.of(head, head.temperature),
-        fitted_answers_as=own if fitted_answers_as is None else fitted_answers_as,
-        groups=(own >= head.base_count).astype(np.int64) if groups is None else groups,
+        answering=model,
+        fitted_answers_as=np.arange(len(head.bias)) if fitted_answers_as is None else fitted_answers_as,
+        groups=(~is_base).astype(np.int64) if groups is None else groups,
         validation=validation,
         calibration=calibration,
         coverage=coverage,
