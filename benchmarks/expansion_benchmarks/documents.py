@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expansion_benchmarks import exported, many, overlap, sequence, tables, timing
-from expansion_benchmarks.frontier import NAMES, TITLES
+from expansion_benchmarks import many, overlap, sequence, tables, timing
+from expansion_benchmarks.frontier import NAMES, SHOWN, TITLES
 from expansion_benchmarks.tables import table
 
 DOCUMENTS = ("docs/how-it-works.md", "benchmarks/README.md")
@@ -61,16 +61,21 @@ def verdicts(rows: Rows) -> str:
     )
 
 
+def calibration_shown(rows: Rows) -> str:
+    return tables.calibration([row for row in rows if row["backbone"] == SHOWN])
+
+
 BLOCKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "accuracy": ("accuracy.json", tables.accuracy),
     "verdicts": ("accuracy.json", verdicts),
     "summary": ("accuracy.json", summary),
     "calibration": ("accuracy.json", tables.calibration),
+    "calibration-shown": ("accuracy.json", calibration_shown),
     "unknown": ("accuracy.json", tables.strangers),
     "overlap": ("overlap.json", overlap.shown),
     "sequence": ("sequence.json", sequence.shown),
     "many": ("many.json", many.shown),
-    "exported": ("exported.json", exported.shown),
+    "exported": ("exported.json", tables.exported),
     "solve": ("solve.json", timing.shown),
 }
 

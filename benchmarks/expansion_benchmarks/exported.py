@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from expansion_benchmarks import tables
 from expansion_benchmarks.features import Features, images_below, kept_head
 from expansion_contract.report import Category
 from expansion_trainer.export import saved_model
@@ -94,16 +95,7 @@ def main() -> None:
                 flush=True,
             )
     (asked.out / "exported.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(shown(found))
-
-
-def shown(found: list[dict[str, Any]]) -> str:
-    same = sum(one["identical"] for one in found)
-    asked, agreeing = (sum(one[name] for one in found) for name in ("asked", "agreeing"))
-    return (
-        f"{same} of {len(found)} rows of the table, exported as SavedModels, carry the pretrained network's rows bit by bit;"
-        f" {agreeing} of {asked} files sent to the loaded models were answered as the fitted head answers."
-    )
+    print(tables.exported(found))
 
 
 if __name__ == "__main__":

@@ -105,6 +105,7 @@ def _calibration(row: Mapping[str, Any]) -> list[str]:
 
 
 def strangers(rows: Sequence[Mapping[str, Any]]) -> str:
+    rows = [row for row in rows if not row["head_has_seen_base_images"]]
     head = ["network", "new set", "given", "method", "area under the curve", "pictures", "at least", "met"]
     return table(head, [_strangers(row) for row in rows if row["unknown"] and row["unknown"]["auroc"]])
 
@@ -116,3 +117,12 @@ def _strangers(row: Mapping[str, Any]) -> list[str]:
     met = "yes" if area["value"] >= UNKNOWN_AREA else "no"
     place = [row["backbone"], row["new_set"], row["evidence"]]
     return [*place, found["method"], shown, str(area["n"]), f"{UNKNOWN_AREA:.2f}", met]
+
+
+def exported(found: Sequence[Mapping[str, Any]]) -> str:
+    same = sum(one["identical"] for one in found)
+    asked, agreeing = (sum(one[name] for one in found) for name in ("asked", "agreeing"))
+    return (
+        f"{same} of {len(found)} rows of the table, exported as SavedModels, carry the pretrained network's rows bit by bit;"
+        f" {agreeing} of {asked} files sent to the loaded models were answered as the fitted head answers."
+    )
