@@ -71,7 +71,7 @@ def test_images_stand_in_the_order_of_their_content_and_not_of_their_names() -> 
     d = dealt((4, 0, 3), digests=["d", "b", "a", "c", "z", "y", "x"])
     assert list(d.training.bottlenecks[:, 0]) == [2, 1, 3, 0]
     assert list(d.training.labels) == [2, 1, 0, 0]
-    assert list(d.test_images) == list(d.test.bottlenecks[:, 0]) == [6, 5, 4]
+    assert list(d.images[Side.TEST]) == list(d.test.bottlenecks[:, 0]) == [6, 5, 4]
 
 
 def test_labels_stay_with_their_bottlenecks() -> None:

@@ -6,35 +6,52 @@ from importlib.metadata import version
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from expansion_contract import layout
+from expansion_contract.dataset import UNKNOWN
+from expansion_contract.labels import Vocabulary, vocabulary
+from expansion_contract.pack import Expansion
 from expansion_contract.report import (
     Category,
     Environment,
     Finding,
     HeadReport,
     Misclassified,
+    Overlap,
     RunReport,
 )
 from expansion_contract.resource import Mode
 from expansion_contract.run import TrainingRun
-from expansion_trainer.backbones import catalogue
+from expansion_trainer import published_base, starting_model
 from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.bottlenecks.cache import Cache
 from expansion_trainer.bottlenecks.extract import Extracted, extract, extract_arrays
-from expansion_trainer.dataset import preflight
+from expansion_trainer.columns import NEVER, Columns, columns
+from expansion_trainer.dataset import overlap, preflight
 from expansion_trainer.dataset.scan import Scanned, SourceImage, scan
 from expansion_trainer.dataset.split import Divided, Side, divide
-from expansion_trainer.evaluation.score import Scores, score
+from expansion_trainer.evaluation.joint import Joint, joint
+from expansion_trainer.evaluation.score import Model, Scores, Unseen, scored
 from expansion_trainer.export import candidate, tensorboard
 from expansion_trainer.export.check import Sample
+from expansion_trainer.export.saved_model import Exported
 from expansion_trainer.failure import EXPECTED, is_final, reason
+from expansion_trainer.growth import grown_head
+from expansion_trainer.head.answering import Answering
+from expansion_trainer.head.detection import Detection, detection, given
 from expansion_trainer.head.evidence import PROCEDURAL_IMAGES, procedural_image, procedural_images
-from expansion_trainer.head.fit import BaseHead, FittedHead, expand, replace
+from expansion_trainer.head.fit import FittedHead, Labelled, replace
+from expansion_trainer.head.refits import Fitting
+from expansion_trainer.head.softmax import Rows
+from expansion_trainer.head.solve import Options
+from expansion_trainer.packs import files, pack, probes
+from expansion_trainer.packs.pack import Answers, Images, Pack
 from expansion_trainer.progress import Stage, Tracker
 from expansion_trainer.report import page
 from expansion_trainer.report.draft import Draft
-from expansion_trainer.sides import Bottlenecks, Dealt, deal
+from expansion_trainer.sides import Bottlenecks, Dealt, Known, deal
+from expansion_trainer.starting_model import StartingModel
 from expansion_trainer.stores import Stores
 
 PICTURES_SEED = 0
@@ -67,32 +84,85 @@ class _Work:
 
 def _train(work: _Work) -> RunReport:
     run, enter = work.run, work.tracker.enter
-    assert run.base is not None, "availability.refused stops published bases earlier"
+    enter(Stage.BACKBONE, f"Loading {_started_from(run)}")
+    starting = starting_model.load(run, work.stores)
+
     enter(Stage.SCAN, f"Listing {run.categories.images}")
-    scanned = scan(run, work.stores.open)
+    scanned = scan(run, work.stores.open, _names(starting))
 
-    enter(Stage.BACKBONE, f"Loading {run.base.architecture}")
-    backbone = catalogue.load(run.base, work.stores.fetch, work.stores.scratch)
+    enter(Stage.OVERLAP, f"Asking {starting.backbone.name} about a few images of each new category")
+    overlaps = _overlaps(work, scanned, starting)
 
-    enter(Stage.BOTTLENECKS, f"{len(scanned.images)} images through {backbone.name}")
-    extracted, bottlenecks = _extract(work, scanned, backbone)
+    enter(Stage.BOTTLENECKS, f"{len(scanned.images)} images through {starting.backbone.name}")
+    extracted, bottlenecks = _extract(work, scanned, starting.backbone)
 
     enter(Stage.PREFLIGHT, f"Dividing and checking {len(scanned.images)} images")
-    divided = _divide(work, scanned, extracted, backbone)
-    dealt = deal(divided, bottlenecks)
-    _tell_what_the_base_knows(work, dealt, divided, backbone)
+    divided = _divide(work, scanned, extracted, starting)
+    grown = _Grown(
+        starting=starting,
+        divided=divided,
+        dealt=deal(divided, bottlenecks, Known.of(starting)),
+        overlaps=overlaps,
+        columns=_columns(work, starting, divided, overlaps),
+        digests=bottlenecks.digests,
+    )
 
-    enter(Stage.HEAD, f"Fitting {len(divided.categories)} categories on {len(dealt.training)} images")
-    head = _fit(run, dealt, backbone)
+    enter(Stage.HEAD, f"Fitting {len(divided.categories)} categories on {len(grown.dealt.training)} images")
+    head = _fit(run, grown)
+    told = _detection(run, grown, head)
 
-    enter(Stage.EVALUATION, f"Measuring on {len(dealt.test)} test images")
-    scores = _measure(run, head, dealt, divided, backbone)
+    enter(Stage.EVALUATION, f"Measuring on {len(grown.dealt.test)} test images")
+    scores = _measure(grown, head, told)
 
     enter(Stage.EXPORT, "Writing, checking and uploading the model")
-    _export(work, head, backbone, divided, _samples(scanned, divided, bottlenecks))
+    _export(work, grown, head, told, _samples(scanned, divided, bottlenecks))
 
     enter(Stage.REPORT, "Writing the report")
-    return _report(work, head, scores, [scanned.images[row] for row in dealt.test_images.tolist()])
+    return _report(
+        work, head, scores, [scanned.images[row] for row in grown.dealt.images[Side.TEST].tolist()]
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Grown:
+    """What is known before a head is fitted."""
+
+    starting: StartingModel
+    divided: Divided
+    dealt: Dealt
+    overlaps: Sequence[Overlap]
+    columns: Columns
+    digests: NDArray[np.str_]  # of the scanned images' contents
+
+
+def _started_from(run: TrainingRun) -> str:
+    return run.base.architecture if run.base else run.model.uri if run.model else "nothing"
+
+
+def _names(starting: StartingModel) -> Vocabulary:
+    """Of the categories that answer with their own name."""
+    return vocabulary((c.uid, c.name) for c in starting.categories if _answers(c))
+
+
+def _answers(category: Category) -> bool:
+    return category.state == "active" and category.alias_of is None
+
+
+def _overlaps(work: _Work, scanned: Scanned, starting: StartingModel) -> tuple[Overlap, ...]:
+    """Before all images are computed. Raises CategoryOverlap."""
+    if work.run.mode is Mode.REPLACE:
+        return ()
+    images = [scanned.images[index] for index in overlap.sample(scanned.images)]
+    seen = extract(images, starting.backbone, Cache(place=work.stores.cache), lambda *_: None)
+    names = sorted({image.folder for image in images})
+    labels = np.array([names.index(image.folder) for image in images], np.int64)[seen.ok]
+    base, asked = starting.categories, work.run.categories
+    answers = overlap.answered(starting.head.logits, seen.bottlenecks[seen.ok], base, starting.temperature)
+    found = overlap.overlaps(answers, labels, names, base, asked)
+    work.draft.note(overlaps=list(found))
+    work.draft.add_findings(overlap.findings(answers, labels, names, base, asked))
+    overlap.refuse(found)
+    return found
 
 
 def _extract(work: _Work, scanned: Scanned, backbone: Backbone) -> tuple[Extracted, Bottlenecks]:
@@ -111,67 +181,84 @@ def _extract(work: _Work, scanned: Scanned, backbone: Backbone) -> tuple[Extract
     return extracted, Bottlenecks(images=extracted.bottlenecks, digests=digests, pictures=pictures)
 
 
-def _divide(work: _Work, scanned: Scanned, extracted: Extracted, backbone: Backbone) -> Divided:
+def _divide(work: _Work, scanned: Scanned, extracted: Extracted, starting: StartingModel) -> Divided:
     run = work.run
-    divided = divide(scanned.images, extracted.digests, extracted.ok, backbone.categories, run.split)
+    base = [category for category in starting.categories if _answers(category)]
+    divided = divide(scanned.images, extracted.digests, extracted.ok, base, run.split)
     checked = preflight.check(scanned, divided, extracted.why, run.mode)
-    work.draft.note(
-        dataset=preflight.dataset_report(scanned, divided, checked),
-        findings=[*_missing_gpu(run), *checked.findings, *extracted.findings],
-    )
+    work.draft.note(dataset=preflight.dataset_report(scanned, divided, checked))
+    work.draft.add_findings([*_missing_gpu(run), *checked.findings, *extracted.findings])
     checked.refuse_errors()
     return divided
 
 
-def _tell_what_the_base_knows(work: _Work, dealt: Dealt, divided: Divided, backbone: Backbone) -> None:
-    if work.run.mode is Mode.EXPAND:
-        answers = _base(backbone).logits(dealt.training.bottlenecks)
-        known = preflight.known_to_base(
-            answers, dealt.training.labels, divided.categories, backbone.categories
-        )
-        work.draft.add_findings(known)
+def _columns(work: _Work, starting: StartingModel, divided: Divided, overlaps: Sequence[Overlap]) -> Columns:
+    """Every category at its index, which it keeps from the last version of this output."""
+    run = work.run
+    previous = None if run.previous is None else published_base.categories(work.stores.open(run.previous))
+    base = starting.categories if run.mode is Mode.EXPAND else ()
+    return columns(base, divided.categories, run.given, previous, overlaps)
 
 
-def _base(backbone: Backbone) -> BaseHead:
-    return BaseHead(weights=backbone.head_weights, bias=backbone.head_bias)
-
-
-def _fit(run: TrainingRun, dealt: Dealt, backbone: Backbone) -> FittedHead:
+def _fit(run: TrainingRun, grown: _Grown) -> FittedHead:
+    dealt, asked = grown.dealt, run.training.head
     if run.mode is Mode.REPLACE:
         return replace(dealt.training, dealt.validation, run.training.seed)
-    return expand(
-        _base(backbone),
-        dealt.training,
-        dealt.validation,
-        dealt.evidence,
-        dealt.calibration,
-        run.training.steal_budget_percent / 100,
-        run.training.seed,
+    options = Options(
+        solver=asked.solver,
+        steal_budget=run.training.steal_budget_percent / 100,
+        seed=run.training.seed,
+        gradient_descent=asked.gradient_descent,
+        random_projection=asked.random_projection.dimensions if asked.random_projection else None,
+    )
+    return grown_head(grown.starting, dealt, grown.overlaps, options)
+
+
+def _detection(run: TrainingRun, grown: _Grown, head: FittedHead) -> Detection | None:
+    """How pictures of nothing the model knows are told."""
+    dealt, columns = grown.dealt, grown.columns
+    base = grown.starting.head if run.mode is Mode.EXPAND else None
+    fitting = Fitting(
+        head=head, base=base, training=dealt.training, evidence=dealt.evidence, seed=run.training.seed
+    )
+    background = grown.divided.categories.index(UNKNOWN) if run.categories.unknown_images else NEVER
+    return detection(
+        given(
+            fitting,
+            dealt.validation,
+            dealt.calibration,
+            run.training.unknown.coverage_percent / 100,
+            Answering.of(head, head.temperature, columns),
+            columns.fitted_answers_as,
+            background=background,
+        )
     )
 
 
-def _measure(
-    run: TrainingRun, head: FittedHead, dealt: Dealt, divided: Divided, backbone: Backbone
-) -> Scores:
-    return score(
-        head,
-        _base(backbone) if run.mode is Mode.EXPAND else None,
-        dealt.test,
-        dealt.base_test,
-        dealt.bystanders,
-        [category.name for category in _categories(run, backbone, divided)],
-        divided,
+def _measure(grown: _Grown, head: FittedHead, told: Detection | None) -> Scores:
+    starting, dealt, divided = grown.starting, grown.dealt, grown.divided
+    is_grown = head.base_count > 0
+    before = (
+        Answering.of_model(starting.head, starting.temperature, starting.categories) if is_grown else None
     )
+    names = [category.name for category in grown.columns.categories]
+    model = Model.of(head, before, names, grown.columns, divided.categories)
+    unseen = Unseen(
+        new=dealt.test,
+        base=dealt.base_test if is_grown else None,
+        bystanders=dealt.bystanders if is_grown else None,
+    )
+    return scored(model, unseen, divided, told, _joint_bound(head, dealt))
 
 
-def _categories(run: TrainingRun, backbone: Backbone, divided: Divided) -> list[Category]:
-    """In the order of the head's columns: the base's first, appended to and never moved."""
-    base = list(backbone.categories) if run.mode is Mode.EXPAND else []
-    new = (
-        Category(index=len(base) + index, name=name, group="new")
-        for index, name in enumerate(divided.categories)
+def _joint_bound(head: FittedHead, dealt: Dealt) -> Joint | None:
+    if head.base_count == 0:
+        return None
+    training, validation = (
+        Labelled(bottlenecks=part.bottlenecks, labels=part.labels + head.base_count)
+        for part in (dealt.training, dealt.validation)
     )
-    return [*base, *new]
+    return joint(head.base_count, training, validation, dealt.evidence, dealt.calibration)
 
 
 def _samples(scanned: Scanned, divided: Divided, bottlenecks: Bottlenecks) -> list[Sample]:
@@ -186,16 +273,51 @@ def _samples(scanned: Scanned, divided: Divided, bottlenecks: Bottlenecks) -> li
 
 
 def _export(
-    work: _Work, head: FittedHead, backbone: Backbone, divided: Divided, samples: Sequence[Sample]
+    work: _Work, grown: _Grown, head: FittedHead, told: Detection | None, samples: Sequence[Sample]
 ) -> None:
-    folder = work.stores.scratch / layout.CANDIDATE
-    categories = _categories(work.run, backbone, divided)
+    folder, backbone = work.stores.scratch / layout.CANDIDATE, grown.starting.backbone
+    categories = grown.columns.categories
+    exported = Exported(
+        backbone=backbone,
+        head=head,
+        categories=categories,
+        columns=grown.columns,
+        detector=told.detector if told else None,
+        unknown_in_answers=work.run.training.unknown.in_answers,
+    )
     drawn = procedural_image(0, backbone.input_size, PICTURES_SEED)
-    candidate.write(folder, backbone, head, categories, samples, drawn)
+    candidate.written(folder, exported, samples, drawn)
+    if work.run.mode is Mode.EXPAND:
+        files.write(folder / layout.PACK, _pack(grown, exported, told))
     work.draft.note(
         categories=len(categories),
         new_categories=[category for category in categories if category.group == "new"],
+        given=list(grown.columns.given),
         files=work.stores.upload_candidate(folder),
+    )
+
+
+def _pack(grown: _Grown, exported: Exported, told: Detection | None) -> Pack:
+    """What the next expansion needs instead of today's images."""
+    starting, head = grown.starting, exported.head
+    after = Answers(
+        categories=grown.columns.categories,
+        head=Rows(weights=exported.weights, bias=exported.bias),
+        source=grown.columns.source,
+        temperature=head.temperature,
+        expansion=Expansion(offset=head.offset),
+    )
+    training, validation = (_images(grown, head, side) for side in (Side.TRAINING, Side.VALIDATION))
+    before = starting.pack or probes.bare(starting.backbone)
+    return pack.grown(before, after, training, validation, told.detector.state() if told else None)
+
+
+def _images(grown: _Grown, head: FittedHead, side: Side) -> Images:
+    labelled = grown.dealt.training if side is Side.TRAINING else grown.dealt.validation
+    return Images(
+        bottlenecks=labelled.bottlenecks,
+        labels=labelled.labels + head.base_count,
+        digests=grown.digests[grown.dealt.images[side]].tolist(),
     )
 
 

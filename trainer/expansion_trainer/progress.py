@@ -15,8 +15,9 @@ AFTER_IMAGES_SECONDS = 30.0
 
 
 class Stage(StrEnum):
-    SCAN = "Scan"
     BACKBONE = "Backbone"
+    SCAN = "Scan"
+    OVERLAP = "Overlap"
     BOTTLENECKS = "Bottlenecks"
     PREFLIGHT = "Preflight"
     HEAD = "Head"
@@ -27,9 +28,10 @@ class Stage(StrEnum):
 
 
 STARTS_AT = {
-    Stage.SCAN: 0,
-    Stage.BACKBONE: 2,
-    Stage.BOTTLENECKS: 5,
+    Stage.BACKBONE: 0,
+    Stage.SCAN: 3,
+    Stage.OVERLAP: 5,
+    Stage.BOTTLENECKS: 6,
     Stage.PREFLIGHT: 80,
     Stage.HEAD: 81,
     Stage.EVALUATION: 90,
@@ -68,7 +70,7 @@ class Tracker:
     run_id: str
     clock: Clock
     listeners: tuple[Listener, ...]
-    _stage: Stage = Stage.SCAN
+    _stage: Stage = Stage.BACKBONE
     _began: datetime | None = None
     _seconds: dict[str, float] = field(default_factory=dict)
     _samples: deque[tuple[datetime, int]] = field(default_factory=deque)

@@ -1,13 +1,14 @@
 """Reads a published version that is to be grown: only what is needed, and nothing that its manifest does not vouch for."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from expansion_contract import layout
-from expansion_contract.report import File
+from expansion_contract.report import Category, File
 from expansion_contract.run import PublishedBase
 from expansion_contract.version import VersionManifest
 from expansion_storage import ObjectMissing, Prefix
@@ -87,6 +88,16 @@ class PublishedVersion:
         """A version is removed manifest first: a file that is missing after that is no damage."""
         if self.place.find(layout.MANIFEST) is None:
             raise BaseMissing(f"The base {self.place.uri} was removed while this run read it. {_WHAT_NOW}")
+
+
+def categories(place: Prefix) -> tuple[Category, ...]:
+    """Of a version, in index order. Raises BaseMissing."""
+    try:
+        return tuple(Category.model_validate(one) for one in json.loads(place.read(layout.CATEGORIES)))
+    except (ObjectMissing, ValueError):
+        raise BaseMissing(
+            f"{place.address(layout.CATEGORIES)} is missing or damaged: nothing says which index belongs to whom."
+        ) from None
 
 
 def _manifest(content: bytes, address: str) -> VersionManifest:

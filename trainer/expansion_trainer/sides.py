@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from expansion_trainer.dataset.split import Divided, Part, Side
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import Labelled
+from expansion_trainer.packs.core import Core
+from expansion_trainer.starting_model import StartingModel
 
 PICTURE_SIDES = (Side.TRAINING, Side.TRAINING, Side.TRAINING, Side.VALIDATION, Side.TEST)
 """Of every five procedural images three are fitted on, one calibrates and one is held out for the report."""
@@ -28,26 +30,53 @@ class Dealt:
     training: Labelled
     validation: Labelled
     test: Labelled
-    test_images: NDArray[np.int64]  # which scanned image each row of `test` is
+    images: dict[Side, NDArray[np.int64]]  # which scanned image each row of those three is
+    relearned: dict[Side, Labelled]  # replay images of categories that earlier expansions added; base columns
     evidence: tuple[Evidence, ...]  # for fitting
     calibration: tuple[Evidence, ...]
-    base_test: Labelled | None  # held-out replay images
+    base_test: Labelled | None  # held-out replay images; base columns
     bystanders: Evidence | None  # held-out images of no new category: photographs if there are any
 
 
-def deal(divided: Divided, bottlenecks: Bottlenecks) -> Dealt:
-    held_out = {evidence.kind: evidence for evidence in _evidence(divided, bottlenecks, Side.TEST)}
-    replayed = held_out.get("replay")
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """What is known of the base without today's images."""
+
+    frozen: int | None = None  # columns of the pretrained network; None: all of the base
+    core: Core | None = None  # real bottlenecks that a pack carries; base columns
+
+    @classmethod
+    def of(cls, starting: StartingModel) -> "Known":
+        return cls(frozen=starting.frozen, core=starting.pack.core if starting.pack else None)
+
+
+def deal(divided: Divided, bottlenecks: Bottlenecks, known: Known = Known()) -> Dealt:
+    """A pack's bottlenecks of frozen categories are evidence; those of earlier categories wait for head/chain.py."""
+    held_out = {evidence.kind: evidence for evidence in _evidence(divided, bottlenecks, Side.TEST, known)}
+    frozen = known.frozen
     return Dealt(
         training=_labelled(divided.new[Side.TRAINING], bottlenecks),
         validation=_labelled(divided.new[Side.VALIDATION], bottlenecks),
         test=_labelled(divided.new[Side.TEST], bottlenecks),
-        test_images=_by_content(divided.new[Side.TEST], bottlenecks).rows,
-        evidence=tuple(_evidence(divided, bottlenecks, Side.TRAINING)),
-        calibration=tuple(_evidence(divided, bottlenecks, Side.VALIDATION)),
-        base_test=_of_base(replayed),
-        bystanders=held_out.get("unlabelled") or held_out.get("procedural"),
+        images={side: _by_content(part, bottlenecks).rows for side, part in divided.new.items()},
+        relearned={
+            side: _labelled(_earlier(part, frozen), bottlenecks) for side, part in divided.replay.items()
+        },
+        evidence=tuple(_evidence(divided, bottlenecks, Side.TRAINING, known)),
+        calibration=tuple(_evidence(divided, bottlenecks, Side.VALIDATION, known)),
+        base_test=_of_base(divided.replay[Side.TEST], bottlenecks),
+        bystanders=held_out.get("unlabelled") or held_out.get("pack") or held_out.get("procedural"),
     )
+
+
+def _earlier(part: Part, frozen: int | None) -> Part:
+    chosen = part.labels >= (np.inf if frozen is None else frozen)
+    return Part(rows=part.rows[chosen], labels=part.labels[chosen])
+
+
+def _frozen(part: Part, frozen: int | None) -> Part:
+    chosen = part.labels < (np.inf if frozen is None else frozen)
+    return Part(rows=part.rows[chosen], labels=part.labels[chosen])
 
 
 def _labelled(part: Part, bottlenecks: Bottlenecks) -> Labelled:
@@ -61,24 +90,31 @@ def _by_content(part: Part, bottlenecks: Bottlenecks) -> Part:
     return Part(rows=part.rows[order], labels=part.labels[order])
 
 
-def _evidence(divided: Divided, bottlenecks: Bottlenecks, side: Side) -> Iterator[Evidence]:
-    """Every kind that this side has any of."""
-    replay = _labelled(divided.replay[side], bottlenecks)
+def _evidence(divided: Divided, bottlenecks: Bottlenecks, side: Side, known: Known) -> Iterator[Evidence]:
+    """Every kind that this side has any of. A pack has no test side: what it calibrates with is all that may be looked at."""
+    replay = _labelled(_frozen(divided.replay[side], known.frozen), bottlenecks)
     unlabelled = _labelled(divided.unlabelled[side], bottlenecks)
     pictures = bottlenecks.pictures[picture_rows(len(bottlenecks.pictures), side)]
     if len(replay):
         yield Evidence(kind="replay", bottlenecks=replay.bottlenecks, labels=replay.labels)
+    if known.core is not None:
+        yield from _of_pack(known.core, side, known.frozen)
     if len(unlabelled):
         yield Evidence(kind="unlabelled", bottlenecks=unlabelled.bottlenecks)
     if len(pictures):
         yield Evidence(kind="procedural", bottlenecks=pictures)
 
 
+def _of_pack(core: Core, side: Side, frozen: int | None) -> Iterator[Evidence]:
+    here = core.calibrates if side is not Side.TRAINING else ~core.calibrates
+    chosen = core.where(here & (core.labels < (np.inf if frozen is None else frozen)))
+    if len(chosen):
+        yield Evidence(kind="pack", bottlenecks=chosen.bottlenecks, labels=chosen.labels)
+
+
 def picture_rows(count: int, side: Side) -> NDArray[np.int64]:
     return np.array([row for row in range(count) if PICTURE_SIDES[row % 5] is side], np.int64)
 
 
-def _of_base(replayed: Evidence | None) -> Labelled | None:
-    if replayed is None or replayed.labels is None:
-        return None
-    return Labelled(bottlenecks=replayed.bottlenecks, labels=replayed.labels)
+def _of_base(part: Part, bottlenecks: Bottlenecks) -> Labelled | None:
+    return _labelled(part, bottlenecks) if len(part) else None

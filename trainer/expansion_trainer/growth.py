@@ -1,0 +1,129 @@
+"""Brings a run's bottlenecks to the shape in which heads are fitted, and the fitted rows back to the model's columns. NumPy only.
+
+*Frozen* columns are the pretrained network's and never change. *Earlier* ones were added by earlier expansions, *new* ones are
+today's; the rows of both are solved again together, as one block of *added* categories: first the earlier ones that still answer,
+in the order of their columns, then the new ones.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from expansion_contract.report import Overlap
+from expansion_trainer.dataset.split import Side
+from expansion_trainer.head.evidence import Evidence
+from expansion_trainer.head.fit import BaseHead, FittedHead, Labelled
+from expansion_trainer.head.softmax import Labels, Rows
+from expansion_trainer.head.solve import Options, solve
+from expansion_trainer.sides import Dealt
+from expansion_trainer.starting_model import StartingModel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ground:
+    """The model that is grown, as the mathematics needs it."""
+
+    head: BaseHead  # (D, B), every category of the base
+    frozen: int
+    earlier: Labels  # base columns of earlier categories whose rows are solved again
+
+    @classmethod
+    def of(cls, starting: StartingModel) -> "Ground":
+        active = [c.index for c in starting.categories[starting.frozen :] if c.state == "active"]
+        return cls(head=starting.head, frozen=starting.frozen, earlier=np.array(active, np.int64))
+
+    @property
+    def size(self) -> int:
+        return len(self.head.bias)
+
+    @property
+    def frozen_head(self) -> BaseHead:
+        weights = np.ascontiguousarray(self.head.weights[:, : self.frozen])
+        return BaseHead(weights=weights, bias=self.head.bias[: self.frozen])
+
+    @property
+    def anchor(self) -> Rows | None:
+        """The earlier categories' rows as they were; None for a pretrained network."""
+        if len(self.earlier) == 0:
+            return None
+        return Rows(weights=self.head.weights[:, self.earlier], bias=self.head.bias[self.earlier])
+
+    def added(self, images: Labelled) -> Labelled:
+        """From base columns to places among the added categories; images of what does not answer any more are left out."""
+        place = np.full(self.size, -1)
+        place[self.earlier] = np.arange(len(self.earlier))
+        known = place[images.labels] >= 0
+        return Labelled(bottlenecks=images.bottlenecks[known], labels=place[images.labels[known]])
+
+
+def grown_head(
+    starting: StartingModel, dealt: Dealt, overlaps: Sequence[Overlap], options: Options
+) -> FittedHead:
+    """Columns: the base's, the earlier ones of them solved anew, then today's. `base_count` is the base's size."""
+    ground = Ground.of(starting)
+    shared = shared_columns(overlaps)
+    evidence, calibration = (
+        tuple(without(part, ground.head, shared) for part in side)
+        for side in (dealt.evidence, dealt.calibration)
+    )
+    training, validation = (added_images(starting, ground, dealt, side) for side in FITTED)
+    fitted = solve(
+        ground.frozen_head, training, validation, evidence, calibration, options, None, ground.anchor
+    )
+    return in_base_columns(fitted, ground)
+
+
+FITTED = (Side.TRAINING, Side.VALIDATION)
+
+
+def added_images(starting: StartingModel, ground: Ground, dealt: Dealt, side: Side) -> Labelled:
+    """Real bottlenecks of every added category: from the pack, from replay images of earlier ones, and today's."""
+    new = dealt.training if side is Side.TRAINING else dealt.validation
+    parts = [ground.added(part) for part in _of_earlier(starting, dealt, side)]
+    return Labelled(
+        bottlenecks=np.concatenate([*(part.bottlenecks for part in parts), new.bottlenecks]),
+        labels=np.concatenate([*(part.labels for part in parts), new.labels + len(ground.earlier)]),
+    )
+
+
+def _of_earlier(starting: StartingModel, dealt: Dealt, side: Side) -> Iterator[Labelled]:
+    if starting.pack is not None:
+        core = starting.pack.core
+        kept = core.where(core.calibrates == (side is Side.VALIDATION))
+        yield Labelled(bottlenecks=kept.bottlenecks, labels=kept.labels)
+    yield dealt.relearned[side]
+
+
+def in_base_columns(fitted: FittedHead, ground: Ground) -> FittedHead:
+    """Every earlier row at its column; those that never answer keep the rows they had."""
+    first_new = ground.frozen + len(ground.earlier)
+    weights, bias = ground.head.weights.copy(), ground.head.bias.copy()
+    solved = slice(ground.frozen, first_new)
+    weights[:, ground.earlier], bias[ground.earlier] = fitted.weights[:, solved], fitted.bias[solved]
+    return replace(
+        fitted,
+        weights=np.hstack([weights, fitted.weights[:, first_new:]]),
+        bias=np.concatenate([bias, fitted.bias[first_new:]]),
+        base_count=ground.size,
+    )
+
+
+def shared_columns(overlaps: Iterable[Overlap]) -> frozenset[int]:
+    """Base columns that mean the same as a new category: their images must not teach the new row what it is not."""
+    return frozenset(o.known_index for o in overlaps if o.action in {"Merge", "Replace"})
+
+
+def without(evidence: Evidence, base: Rows, shared: frozenset[int]) -> Evidence:
+    """Evidence of other things only: by its labels, else by the base's own answers."""
+    if not shared or evidence.kind == "procedural" or len(evidence.bottlenecks) == 0:
+        return evidence
+    answers = evidence.labels
+    if answers is None:
+        answers = base.logits(evidence.bottlenecks).argmax(axis=1)
+    others = ~np.isin(answers, list(shared))
+    return Evidence(
+        kind=evidence.kind,
+        bottlenecks=evidence.bottlenecks[others],
+        labels=None if evidence.labels is None else evidence.labels[others],
+    )
