@@ -31,17 +31,24 @@ def _scalar(tag: str, value: float, step: int) -> None:
 
 def figures(metrics: Metrics) -> dict[str, float]:
     """Those that were measured."""
-    proportions = {
+    calibration, unknown = metrics.calibration, metrics.unknown
+    found = {
         "accuracy": metrics.overall,
+        "accuracy_top5": metrics.overall_top5,
+        "macro_recall": metrics.macro_recall,
         "new_category_accuracy": metrics.new,
         "new_category_accuracy_closed": metrics.new_closed,
         "new_category_top5": metrics.new_top5,
         "base_accuracy_before": metrics.base_before,
         "base_accuracy_after": metrics.base_after,
+        "base_top5_before": metrics.base_top5_before,
+        "base_top5_after": metrics.base_top5_after,
         "base_accuracy_drop": metrics.base_drop,
         "steals": metrics.steals,
+        "misses": metrics.misses,
+        "calibration_error": calibration.overall if calibration else None,
+        "calibration_error_base": calibration.base if calibration else None,
+        "calibration_error_new": calibration.new if calibration else None,
+        "unknown_auroc": unknown.auroc if unknown else None,
     }
-    measured = {name: figure.value for name, figure in proportions.items() if figure is not None and figure.n}
-    if metrics.calibration_error is not None:
-        measured["calibration_error"] = metrics.calibration_error
-    return measured
+    return {name: figure.value for name, figure in found.items() if figure is not None and figure.n}

@@ -2,24 +2,27 @@
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from PIL import Image
 
 from expansion_contract.report import (
-    CategoryScore,
     Confusion,
     Finding,
+    HeadReport,
     Metrics,
     Misclassified,
-    Proportion,
     RunReport,
 )
 from expansion_contract.resource import Mode
 from expansion_contract.run import TrainingRun
+from expansion_trainer.report import charts, evidence
+from expansion_trainer.report.figures import figures, percent, seconds, worst_first
+
+__all__ = ["page", "percent", "seconds", "summary", "thumbnail", "worst_first"]
 
 THUMBNAILS = 24
 """Misclassified images that are shown; the report names them all."""
@@ -32,32 +35,21 @@ FINDINGS = 8
 """Shown at once; the rest unfolds."""
 _SEVERITIES = ("error", "warning", "note")
 
-_EVIDENCE = {
-    "replay": (
-        "Images of base categories",
-        "Real, labelled images of what the model knew before. Those held out tell directly how many base answers were lost.",
-    ),
-    "unlabelled": (
-        "Photographs without labels",
-        "They show whether a photograph that has nothing to do with the new categories is now answered with one of them. They cannot"
-        " tell whether the answer before was right.",
-    ),
-    "procedural": (
-        "Pictures drawn by a program",
-        "They teach the new categories where to keep out, and need no data. They cannot tell how a base category that looks like a new"
-        " one fares: give a few hundred photographs as spec.unlabelled, or images of base categories as spec.replay, to measure that.",
-    ),
+_ACTIONS = {
+    "Refuse": "refused",
+    "KeepBoth": "both are kept: two names for one thing, each takes images of the other",
+    "Merge": "merged: counts for the old name",
+    "Replace": "replaced: the old one answers never again",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One headline number: what, the value, and how sure."""
-
-    label: str
-    value: str
-    detail: str
-    is_main: bool = False
+_MEANINGS = {
+    "Steals": "Images of no new category that are answered with one.",
+    "Misses": "Images of a new category that are answered with an old one.",
+}
+_LEVEL_SOURCES = {
+    "own": "held-out images of its own",
+    "pooled": "held-out images of all groups: its own are too few",
+    "drawn": "pictures drawn by a program: none of its images is held out",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,128 +58,136 @@ class Picture:
     miss: Misclassified
 
 
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """A category that does not simply answer with its own name."""
+
+    index: int
+    name: str
+    what: str
+
+
 def page(report: RunReport, run: TrainingRun, thumbnails: Mapping[str, str]) -> str:
     """`thumbnails`: data URIs by the key of the misclassified image."""
     return _template().render(
         report=report,
         run=run,
         title=_title(report, run),
-        figures=figures(report.metrics) if report.metrics else (),
         findings=sorted(report.findings, key=_severity),
         shown_findings=FINDINGS,
-        categories=worst_first(report.metrics.categories)[:ROWS] if report.metrics else (),
         pairs=_pairs(report.confusions),
         most_confused=max((pair.count for pair in report.confusions), default=1),
         pictures=_pictures(report.misclassified, thumbnails),
-        evidence=[_EVIDENCE.get(kind, (kind, "")) for kind in (report.head.evidence if report.head else ())],
+        evidence=_evidence(report),
+        actions=_ACTIONS,
+        changed=list(_changed(report)),
         slowest=max(report.seconds.values(), default=1.0) or 1.0,
         total_seconds=sum(report.seconds.values()),
+        **_measured(report.metrics),
+        **_fitted(report.head),
     )
+
+
+def _measured(metrics: Metrics | None) -> dict[str, Any]:
+    worth = metrics.calibration if metrics else None
+    unknown = metrics.unknown if metrics else None
+    return {
+        "figures": figures(metrics) if metrics else (),
+        "bars": charts.bars(metrics) if metrics else (),
+        "joint_why_not": metrics.joint.why_not if metrics and metrics.joint else "",
+        "categories": worst_first(metrics.categories)[:ROWS] if metrics else (),
+        "steals": metrics.steal_pairs[:PAIRS] if metrics else (),
+        "misses": metrics.miss_pairs[:PAIRS] if metrics else (),
+        "meanings": _MEANINGS,
+        "reliability": charts.reliability(worth.bins) if worth else (),
+        "calibration": _calibration(metrics) if metrics else (),
+        "calibration_notes": _calibration_notes(metrics) if metrics else (),
+        "unknown": unknown,
+        "outcomes": list(charts.stacks(unknown.outcomes)) if unknown else (),
+        "sources": _LEVEL_SOURCES,
+    }
+
+
+def _fitted(head: HeadReport | None) -> dict[str, Any]:
+    return {
+        "curve": charts.curve(head.curve) if head else None,
+        "tried": head.tried if head and len(head.tried) > 1 else (),
+        "steal_budget": _steal_budget(head) if head else "",
+    }
+
+
+def _calibration(metrics: Metrics) -> list[tuple[str, Any]]:
+    worth = metrics.calibration
+    if worth is None:
+        return []
+    groups = (("All", worth.overall), ("Base", worth.base), ("New", worth.new))
+    return [(name, error) for name, error in groups if error is not None]
+
+
+def _calibration_notes(metrics: Metrics) -> list[str]:
+    if metrics.calibration and metrics.calibration.base is None and metrics.base_drop is not None:
+        return ["Scores of base categories were not verified: there is no labelled test image of one."]
+    return []
+
+
+def _steal_budget(head: HeadReport) -> str:
+    if head.steal_rate_validation is None:
+        return ""
+    asked = f"; at most {percent(head.steal_budget)} was asked for" if head.steal_budget is not None else ""
+    few = " So few pictures do not tell the true rate." if head.steal_images < _MANY_PICTURES else ""
+    return (
+        f"Where the boundary was set, {percent(head.steal_rate_validation)} of {head.steal_images} pictures of no new category are"
+        f" answered with one{asked}.{few}"
+    )
+
+
+_MANY_PICTURES = 2000
+"""From here on a budget of half a per cent is ten pictures."""
+
+
+def _evidence(report: RunReport) -> list[dict[str, object]]:
+    """A report of an earlier release only named the kinds."""
+    if report.evidence:
+        return evidence.named(report.evidence)
+    kinds = report.head.evidence if report.head else ()
+    return [
+        {**one, "training": "", "calibration": "", "test": ""}
+        for one in evidence.named(evidence.evidence_reports(dict.fromkeys(kinds, 0), {}, {}))
+    ]
+
+
+def _changed(report: RunReport) -> Iterator[Changed]:
+    """What was retired, merged or replaced, ever."""
+    for category in report.new_categories:
+        what = {"retired": "retired: answers never again", "replaced": "replaced by a new category"}.get(
+            category.state
+        )
+        if category.alias_of is not None:
+            what = f"merged with index {category.alias_of}: counts for its name"
+        if what:
+            yield Changed(index=category.index, name=category.name, what=what)
+    for overlap in report.overlaps:
+        if overlap.action == "Replace":
+            yield Changed(
+                index=overlap.known_index, name=overlap.known, what=f"replaced by {overlap.category}"
+            )
 
 
 def _template() -> Template:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader(__package__, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, seconds=seconds)
-    return environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
+    environment.filters.update(percent=percent, seconds=seconds, wide=_wide)
+    return environment.get_template("page.html.j2")
 
 
-def percent(ratio: float, digits: int = 1) -> str:
-    """94.7 %, with a space that does not break."""
-    return f"{100 * ratio:.{digits}f}\u00a0%"
-
-
-def seconds(value: float) -> str:
-    minutes, rest = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}\u00a0h {minutes:02}\u00a0min"
-    return f"{minutes}\u00a0min {rest:02}\u00a0s" if minutes else f"{value:.1f}\u00a0s"
-
-
-def figures(metrics: Metrics) -> tuple[Figure, ...]:
-    """What was measured, most important first."""
-    return tuple(
-        figure
-        for figure in (
-            _measured("New categories", metrics.new, "correct among all categories", is_main=True),
-            _base(metrics),
-            _drop(metrics),
-            _overall(metrics),
-            _measured("New among themselves", metrics.new_closed, "the most that the new ones can reach"),
-            _measured("New in the best five", metrics.new_top5, "the category is among five answers"),
-            _calibration(metrics),
-        )
-        if figure is not None
-    )
-
-
-def _measured(label: str, value: Proportion, meaning: str, is_main: bool = False) -> Figure | None:
-    if not value.n:
-        return None
-    return Figure(
-        label=label, value=percent(value.value), detail=f"{meaning}; {interval(value)}", is_main=is_main
-    )
-
-
-def _overall(metrics: Metrics) -> Figure | None:
-    """Without test images of base categories it is the figure of the new ones again."""
-    if metrics.base_after is None:
-        return None
-    return _measured("All test images", metrics.overall, "correct, base and new")
-
-
-def interval(value: Proportion) -> str:
-    return f"{percent(value.low)} to {percent(value.high)}, n\u00a0=\u00a0{value.n}"
-
-
-def _base(metrics: Metrics) -> Figure | None:
-    before, after = metrics.base_before, metrics.base_after
-    if before is None or after is None or not after.n:
-        return None
-    return Figure(
-        label="Base categories, before and after",
-        value=f"{percent(before.value)} → {percent(after.value)}",
-        detail=f"held-out images of base categories; {interval(after)}",
-        is_main=True,
-    )
-
-
-def _drop(metrics: Metrics) -> Figure | None:
-    drop = metrics.base_drop
-    if drop is None or not drop.n:
-        return None
-    range_ = f"{percent(drop.low, 2)} to {percent(drop.high, 2)}"
-    if drop.measured:
-        label, detail = "Base accuracy lost", f"{drop.lost} of {drop.n} held-out base images; {range_}"
-    else:
-        what = "photographs" if drop.source == "unlabelled" else "pictures drawn by a program"
-        label = "Base accuracy lost, estimated"
-        detail = f"{drop.lost} of {drop.n} {what} are now answered with a new category; {range_}"
-    return Figure(label=label, value=percent(drop.value, 2), detail=detail, is_main=not drop.measured)
-
-
-def _calibration(metrics: Metrics) -> Figure | None:
-    if metrics.calibration_error is None:
-        return None
-    return Figure(
-        label="Calibration error",
-        value=percent(metrics.calibration_error),
-        detail="how far a score is from the share of right answers, on average",
-    )
-
-
-def worst_first(categories: Sequence[CategoryScore]) -> list[CategoryScore]:
-    """Those that were not measured stand at the end."""
-    return sorted(
-        categories,
-        key=lambda score: (
-            score.recall is None or not score.recall.n,
-            score.recall.value if score.recall else 1.0,
-            score.name,
-        ),
-    )
+def _wide(share: float) -> str:
+    """Of a CSS width."""
+    return f"{100 * min(max(share, 0.0), 1.0):.1f}%"
 
 
 def _pairs(confusions: Sequence[Confusion]) -> list[Confusion]:
