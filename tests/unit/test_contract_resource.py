@@ -77,21 +77,10 @@ def test_a_name_that_no_job_or_service_can_carry_is_refused(name: str):
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
-        ({"categories": {"images": "s3://photos/x/", "onOverlap": "Merge"}}, "spec.categories.onOverlap"),
-        (
-            {
-                "categories": {
-                    "images": "s3://photos/x/",
-                    "overlaps": [{"category": "a", "onOverlap": "Replace"}],
-                }
-            },
-            "spec.categories.overlaps[].onOverlap",
-        ),
         ({"distortions": {"flipLeftRight": True}}, "spec.distortions"),
         ({"distortions": {"randomCropPercent": 5}}, "spec.distortions"),
         ({"training": {"head": {"solver": "Discriminant"}}}, "spec.training.head.solver"),
         ({"training": {"head": {"randomProjection": {}}}}, "spec.training.head.randomProjection"),
-        ({"training": {"unknown": {"inAnswers": True}}}, "spec.training.unknown"),
         ({"training": {"fineTune": {"fromLayer": "mixed9"}}}, "spec.training.fineTune"),
         ({"compute": {"workers": 2}}, "spec.compute.workers"),
         ({"compute": {"queueName": "gpus"}}, "spec.compute.queueName"),

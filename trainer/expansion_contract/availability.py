@@ -5,30 +5,16 @@ from collections.abc import Callable
 from expansion_contract.resource import (
     Distortions,
     ExpansionSpec,
-    OnOverlap,
     Solver,
     Strategy,
-    Unknown,
 )
 
 _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
-    (
-        "spec.categories.onOverlap",
-        lambda s: s.categories.on_overlap in {OnOverlap.MERGE, OnOverlap.REPLACE},
-        "use Refuse or KeepBoth",
-    ),
-    (
-        "spec.categories.overlaps[].onOverlap",
-        lambda s: any(o.on_overlap in {OnOverlap.MERGE, OnOverlap.REPLACE} for o in s.categories.overlaps),
-        "use Refuse or KeepBoth",
-    ),
-    ("spec.categories.unknownImages", lambda s: s.categories.unknown_images is not None, "remove it"),
     (
         "spec.training.head.randomProjection",
         lambda s: s.training.head.random_projection is not None,
         "remove it",
     ),
-    ("spec.training.unknown", lambda s: s.training.unknown != Unknown(), "remove it"),
     (
         "spec.distortions",
         lambda s: (

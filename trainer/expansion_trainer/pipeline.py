@@ -33,6 +33,7 @@ from expansion_trainer.dataset.scan import Scanned, SourceImage, scan
 from expansion_trainer.dataset.split import Divided, Side, divide
 from expansion_trainer.evaluation.joint import Joint, joint
 from expansion_trainer.evaluation.score import Model, Scores, Unseen, scored
+from expansion_trainer.evidence_report import evidence_report
 from expansion_trainer.export import candidate, tensorboard
 from expansion_trainer.export.check import Sample
 from expansion_trainer.export.saved_model import Exported
@@ -106,6 +107,8 @@ def _train(work: _Work) -> RunReport:
         columns=_columns(work, starting, divided, overlaps),
         digests=bottlenecks.digests,
     )
+
+    work.draft.note(evidence=list(evidence_report(grown.dealt)))
 
     enter(Stage.HEAD, f"Fitting {len(divided.categories)} categories on {len(grown.dealt.training)} images")
     head = _fit(run, grown)
@@ -348,6 +351,8 @@ def _head_report(head: FittedHead) -> HeadReport:
         temperature=head.temperature,
         evidence=list(head.evidence_kinds),
         steal_rate_validation=head.steal_rate_validation,
+        steal_images=head.steal_images,
+        chosen_on=head.chosen_on,
         base_rows_identical=head.base_count > 0,
     )
 

@@ -1,0 +1,202 @@
+"""Promises about growing what was grown: 1000 to 1003 to 1005 without an image of an earlier step, and nobody's index moves."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from expansion_contract import layout
+from expansion_contract.report import RunReport
+from expansion_contract.resource import ClassifierExpansion, parsed
+from expansion_contract.run import StorageAccess, TrainingRun
+from expansion_storage import open_prefix
+from expansion_trainer import publishing, resource_file
+from expansion_trainer.errors import BaseMissing
+from expansion_trainer.export.loaded_model import LoadedModel, stored_categories, stored_head
+from expansion_trainer.pipeline import train
+from expansion_trainer.progress import Tracker
+from expansion_trainer.stores import stores_of
+
+pytestmark = pytest.mark.tensorflow
+
+COLOURS = {
+    "rot": (200, 30, 30),
+    "gruen": (30, 170, 40),
+    "blau": (40, 50, 200),
+    "gelb": (220, 210, 20),
+    "lila": (150, 20, 170),
+}
+FIRST, SECOND = ("rot", "gruen", "blau"), ("gelb", "lila")
+IMAGES = 20
+
+
+def striped(colour: tuple[int, int, int], seed: int) -> Image.Image:
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 90, (64, 64, 3))
+    pixels[:, :: int(random.integers(3, 9))] = colour
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def photograph(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for index in range(IMAGES):
+            picture = striped(COLOURS[name], 1000 * list(COLOURS).index(name) + index)
+            picture.save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("chain")
+
+
+def expansion(place: Path, name: str, photos: Path, **spec: Any) -> ClassifierExpansion:
+    base = {"pretrained": {"architecture": "EfficientNetLite0"}}
+    body = {
+        "base": base,
+        "categories": {"images": str(photos), "onOverlap": "KeepBoth"},
+        "split": {"validationPercent": 20, "testPercent": 30},
+        "compute": {"gpusPerWorker": 0},
+        "acceptance": {"maximumBaseAccuracyDrop": None},
+        "output": {"models": str(place / name)},
+        "storage": {"cache": str(place / "cache")},
+        **spec,
+    }
+    return parsed({"metadata": {"name": name}, "spec": body})
+
+
+class Grown:
+    """One run, published."""
+
+    def __init__(self, asked: ClassifierExpansion, scratch: Path) -> None:
+        output = open_prefix(asked.spec.output.models, StorageAccess())
+        self.run: TrainingRun = publishing.written_run(asked, resource_file.listing(asked), output)
+        clock = iter_clock()
+        tracker = Tracker(self.run.run_id, lambda: next(clock), ())
+        self.report: RunReport = train(self.run, stores_of(self.run, scratch), tracker)
+        done = publishing.publish_if_accepted(asked, self.run, self.report, output, "2026-01-01T00:00:00Z")
+        assert done.version is not None
+        self.version = Path(asked.spec.output.models) / layout.version(done.version)
+
+    def first_names(self, photos: Path) -> list[str]:
+        images = [path.read_bytes() for path in sorted(photos.rglob("*.png"))]
+        return [answer.names[0] for answer in LoadedModel(self.version).answers(images)]
+
+
+def iter_clock() -> Iterator[datetime]:
+    second = 0
+    while True:
+        second += 1
+        yield datetime.fromtimestamp(second, UTC)
+
+
+Grow = Callable[..., Grown]
+
+
+@pytest.fixture(scope="module")
+def grow(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Grow:
+    def grow(name: str, photos: Path, **spec: Any) -> Grown:
+        return Grown(expansion(place, name, photos, **spec), tmp_path_factory.mktemp("scratch"))
+
+    return grow
+
+
+@pytest.fixture(scope="module")
+def first(place: Path, grow: Grow) -> Grown:
+    return grow("first", photograph(place / "photos-first", *FIRST))
+
+
+@pytest.fixture(scope="module")
+def second(place: Path, grow: Grow, first: Grown) -> Grown:
+    photos = photograph(place / "photos-second", *SECOND)
+    return grow("second", photos, base={"model": {"uri": str(first.version)}})
+
+
+def test_five_more_than_a_thousand_in_two_steps(second: Grown) -> None:
+    assert second.report.categories == 1005
+    listed = stored_categories(second.version)
+    assert [(c.index, c.name, c.group) for c in listed[1000:]] == [
+        (1000, "blau", "base"),
+        (1001, "gruen", "base"),
+        (1002, "rot", "base"),
+        (1003, "gelb", "new"),
+        (1004, "lila", "new"),
+    ]
+
+
+def test_what_the_first_step_learned_is_known_after_the_second(place: Path, second: Grown) -> None:
+    for folder, names in (("photos-first", FIRST), ("photos-second", SECOND)):
+        truth = sorted(names * IMAGES)
+        right = [a == b for a, b in zip(second.first_names(place / folder), truth, strict=True)]
+        assert np.mean(right) > 0.85, folder
+
+
+def test_the_pretrained_rows_are_the_same_bit_by_bit_after_two_steps(first: Grown, second: Grown) -> None:
+    for before, after in zip(stored_head(first.version), stored_head(second.version), strict=True):
+        assert before[..., :1000].tobytes() == after[..., :1000].tobytes()
+
+
+def test_the_network_and_so_its_cached_bottlenecks_are_the_same(first: Grown, second: Grown) -> None:
+    assert second.report.backbone_digest == first.report.backbone_digest
+
+
+def test_the_report_calls_base_what_the_starting_model_had(second: Grown) -> None:
+    assert [category.name for category in second.report.new_categories] == ["gelb", "lila"]
+    assert second.report.metrics is not None
+    assert second.report.metrics.base_drop is not None
+
+
+def test_a_version_that_is_gone_ends_the_run_by_name(place: Path, grow: Grow, first: Grown) -> None:
+    photos = photograph(place / "photos-third", "gelb")
+    asked = expansion(place, "third", photos, base={"model": {"uri": str(first.version)}})
+    output = open_prefix(asked.spec.output.models, StorageAccess())
+    run = publishing.written_run(asked, resource_file.listing(asked), output)
+    assert run.model is not None
+    gone = run.model_copy(update={"model": run.model.model_copy(update={"uri": str(place / "nowhere")})})
+    clock = iter_clock()
+    with pytest.raises(BaseMissing, match="is no published version any more"):
+        train(gone, stores_of(gone, place / "scratch-third"), Tracker(gone.run_id, lambda: next(clock), ()))
+
+
+# Categories that go and come back
+
+
+@pytest.fixture(scope="module")
+def without_gruen(place: Path, grow: Grow, first: Grown) -> Grown:
+    photos = place / "photos-first"
+    kept = {"images": str(photos), "include": ["blau", "rot"], "onOverlap": "KeepBoth"}
+    return grow("first", photos, categories=kept)
+
+
+def test_a_category_that_is_left_out_keeps_its_index_and_never_answers(
+    place: Path, first: Grown, without_gruen: Grown
+) -> None:
+    listed = stored_categories(without_gruen.version)
+    assert [(c.index, c.name, c.state) for c in listed[1000:]] == [
+        (1000, "blau", "active"),
+        (1001, "gruen", "retired"),
+        (1002, "rot", "active"),
+    ]
+    assert "gruen" not in without_gruen.first_names(place / "photos-first")
+
+
+def test_growing_it_on_leaves_every_index_where_it_was(place: Path, grow: Grow, without_gruen: Grown) -> None:
+    photos = photograph(place / "photos-fourth", "lila")
+    grown = grow("fourth", photos, base={"model": {"uri": str(without_gruen.version)}})
+    listed = stored_categories(grown.version)
+    assert [(c.name, c.state) for c in listed[1000:]] == [
+        ("blau", "active"),
+        ("gruen", "retired"),
+        ("rot", "active"),
+        ("lila", "active"),
+    ]
+    truth = sorted([name for name in FIRST for _ in range(IMAGES)])
+    answers = grown.first_names(place / "photos-first")
+    kept = [a == b for a, b in zip(answers, truth, strict=True) if b != "gruen"]
+    assert np.mean(kept) > 0.9
+    assert "gruen" not in answers
