@@ -198,6 +198,22 @@ class Cluster:
             return error.status == 404
         return True
 
+    def set_finalizer(self, namespace: str, name: str, finalizer: str, wanted: bool) -> None:
+        """The only thing we ever write to the metadata of a user's object."""
+        body = self._get("ClassifierExpansion", namespace, name)
+        if body is None:
+            return
+        others = [other for other in body["metadata"].get("finalizers", ()) if other != finalizer]
+        held = {"finalizers": [*others, finalizer] if wanted else others}
+        request = _Request(
+            method="PATCH",
+            path=_path("ClassifierExpansion", namespace, name),
+            body={"metadata": {"resourceVersion": _version(body), **held}},
+            query={"fieldManager": FIELD_MANAGER},
+            content_type="application/merge-patch+json",
+        )
+        self._ask(f"to {'set' if wanted else 'remove'} the finalizer of {_title(body)}", request)
+
     def announce(self, body: Body, event: Announce) -> None:
         """A Kubernetes Event on the resource; the same words again only raise its count."""
         manifest = event_manifest(body, event, datetime.now(UTC))

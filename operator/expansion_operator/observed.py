@@ -183,6 +183,13 @@ class Prune:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HoldDeletion:
+    """Let a deletion of the resource wait for us, because its storage goes with it, or no longer."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Announce:
     """A Kubernetes Event on the resource; made only when a condition changes."""
 
@@ -191,7 +198,7 @@ class Announce:
     message: str
 
 
-Action = WriteRun | Apply | Delete | Publish | WriteServing | Prune | Announce
+Action = WriteRun | Apply | Delete | Publish | WriteServing | Prune | HoldDeletion | Announce
 
 
 @dataclass(frozen=True, kw_only=True)

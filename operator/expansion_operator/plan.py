@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from expansion_contract import lineage
-from expansion_contract.resource import ServingMode
+from expansion_contract.resource import FINALIZER, DeletionPolicy, ServingMode
 from expansion_operator import policies
 from expansion_operator.conditions import Finding, Next, Stage, announcements
 from expansion_operator.manifests.job import training_job
@@ -14,6 +14,7 @@ from expansion_operator.observed import (
     Action,
     Apply,
     Delete,
+    HoldDeletion,
     JobPhase,
     JobSeen,
     Observed,
@@ -39,6 +40,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
     finding = policies.first_finding(observed, now)
     status = next_status(observed, finding, settings, now)
     actions = (
+        *_hold(observed, finding),
         *_unwanted_jobs(observed, finding),
         *_asked_version(observed, finding),
         *_model_servers(observed, finding, settings),
@@ -52,6 +54,15 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
         requeue_after=_requeue_after(observed, finding),
         relist=_goes_on(observed, finding) is Next.RELIST,
     )
+
+
+def _hold(observed: Observed, finding: Finding | None) -> tuple[HoldDeletion, ...]:
+    """Before anything is written that would have to be removed; never for a resource that has no output of its own."""
+    is_held = FINALIZER in observed.expansion.metadata.finalizers
+    wanted = observed.expansion.spec.output.deletion_policy is DeletionPolicy.DELETE
+    if is_held is wanted or (wanted and _is_refused(finding)):
+        return ()
+    return (HoldDeletion(wanted=wanted),)
 
 
 def _goes_on(observed: Observed, finding: Finding | None) -> Next:

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from expansion_contract import run
 from expansion_contract.problems import sentences
-from expansion_contract.resource import ClassifierExpansion, parsed
+from expansion_contract.resource import FINALIZER, ClassifierExpansion, parsed
 from expansion_operator import starts
 from expansion_operator import storage as stores
 from expansion_operator.bases import Bases
 from expansion_operator.cluster import ApiError, Cluster, Refused
+from expansion_operator.departing import Departures
 from expansion_operator.manifests.pod import job_name, serving_name
 from expansion_operator.neighbours import Neighbours, claim
 from expansion_operator.observed import (
@@ -26,6 +27,7 @@ from expansion_operator.observed import (
     Announce,
     Apply,
     Delete,
+    HoldDeletion,
     JobSeen,
     Observed,
     Plan,
@@ -100,12 +102,19 @@ class Reconciler:
             return None
         self.neighbours.remember(body)
         if "deletionTimestamp" in body["metadata"]:
-            return None
+            self._must_lead()
+            return self._departures.step(body)
         try:
             expansion = parsed(body)
         except ValidationError as error:
             return self._invalid(body, error)
         return self._bring_further(body, expansion)
+
+    @property
+    def _departures(self) -> Departures:
+        return Departures(
+            cluster=self.cluster, storage=self._storage, neighbours=self.neighbours, now=self.clock.now
+        )
 
     def _bring_further(self, body: Body, expansion: ClassifierExpansion) -> float | None:
         memory = self._memories.setdefault(expansion.key, _Memory())
@@ -281,6 +290,8 @@ class Reconciler:
                 is_news = self.cluster.apply(manifest, metadata.uid)
             case Delete(kind=kind, name=name):
                 self.cluster.delete(kind, metadata.namespace, name)
+            case HoldDeletion(wanted=wanted):
+                self.cluster.set_finalizer(metadata.namespace, metadata.name, FINALIZER, wanted)
             case Announce():
                 return
             case _:
@@ -353,6 +364,8 @@ def _said(action: Action) -> str:
             return f"asked the model servers for version {document.version}"
         case Prune(version=version):
             return f"removed version {version}"
+        case HoldDeletion(wanted=wanted):
+            return f"{'set' if wanted else 'removed'} the finalizer"
         case Announce(reason=reason):
             return f"announced {reason}"
 

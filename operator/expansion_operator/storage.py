@@ -191,6 +191,22 @@ class Storage:
     def prune(self, version: int) -> None:
         prune(self._output, version)
 
+    def owner(self) -> run.Owner | None:
+        """Whose versions lie here; None before anything was published."""
+        document = self.serving()
+        return document.owner if document else None
+
+    def clear(self, most: int) -> bool:
+        """Removes up to so many objects that the operator and the trainer wrote here, manifests first; true if none is left."""
+        keys = [entry.key for folder in layout.FOLDERS for entry in self._output.list(folder)]
+        keys.sort(key=lambda key: layout.version_of(key) is None)
+        for key in keys[:most]:
+            self._output.delete(key)
+        if len(keys) > most:
+            return False
+        self._output.delete(layout.SERVING)
+        return True
+
     def _entries(self) -> Iterator[tuple[Role, Entry]]:
         """In the order of the roles: the digest depends on it."""
         spec = self._expansion.spec

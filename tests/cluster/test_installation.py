@@ -21,8 +21,9 @@ def may(verb: str, resource: str) -> bool:
         pytest.param("list", "secrets", id="look through secrets"),
         pytest.param("watch", "secrets", id="watch secrets"),
         pytest.param("create", "secrets", id="write secrets"),
-        pytest.param("update", "classifierexpansions.classifierexpansion.dev", id="edit the user's resource"),
-        pytest.param("patch", "classifierexpansions.classifierexpansion.dev", id="patch the user's resource"),
+        pytest.param(
+            "update", "classifierexpansions.classifierexpansion.dev", id="replace the user's resource"
+        ),
         pytest.param(
             "delete", "classifierexpansions.classifierexpansion.dev", id="delete the user's resource"
         ),

@@ -36,13 +36,14 @@ from operator_values import (
 
 from expansion_contract.dataset import Problem
 from expansion_contract.exit_codes import ExitCode
-from expansion_contract.resource import RETRAIN_ANNOTATION, HistoryEntry, RunStatus
+from expansion_contract.resource import FINALIZER, RETRAIN_ANNOTATION, HistoryEntry, RunStatus
 from expansion_contract.version import ServingDocument
 from expansion_operator import starts
 from expansion_operator.observed import (
     Announce,
     Apply,
     Delete,
+    HoldDeletion,
     JobPhase,
     Observed,
     Plan,
@@ -791,6 +792,30 @@ def test_a_version_that_is_not_there_is_named_and_what_is_served_goes_on() -> No
     training = planned(asking(7, replace(CHANGED, job=job(of=OTHER_RUN))))
     assert says(training, "Reconciling") == ("True", "Running")
     assert "spec.serving.version 7 is no published version" in message(training, "Serving")
+
+
+# Storage that goes with its resource
+
+
+def leaving(policy: str, *finalizers: str, observed: Observed = NEW) -> Observed:
+    seen = respecified(observed, output={"models": "s3://models/flowers/", "deletionPolicy": policy})
+    metadata = seen.expansion.metadata.model_copy(update={"finalizers": list(finalizers)})
+    return replace(seen, expansion=seen.expansion.model_copy(update={"metadata": metadata}))
+
+
+def test_a_resource_whose_storage_goes_with_it_is_held_before_anything_is_written() -> None:
+    result = planned(leaving("Delete"))
+    assert result.actions[0] == HoldDeletion(wanted=True)
+    assert only(planned(leaving("Delete", FINALIZER)), HoldDeletion) == ()
+
+
+def test_a_resource_whose_storage_stays_is_not_held() -> None:
+    assert only(planned(leaving("Retain", "another/finalizer")), HoldDeletion) == ()
+    assert only(planned(leaving("Retain", FINALIZER)), HoldDeletion) == (HoldDeletion(wanted=False),)
+
+
+def test_a_resource_that_has_no_output_of_its_own_is_never_held() -> None:
+    assert only(planned(replace(leaving("Delete"), output_owner="team/roses")), HoldDeletion) == ()
 
 
 # A wish for one more run

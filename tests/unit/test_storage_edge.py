@@ -21,6 +21,14 @@ from expansion_storage import StorageRefused
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 NEVER = float("-inf")
+DOCUMENT = ServingDocument(
+    owner=Owner(namespace="team", name="flowers"),
+    model_name="flowers",
+    version=3,
+    run_id="r1",
+    manifest_sha256="0" * 64,
+    last_version=4,
+)
 
 
 def encoded(**values: str) -> dict[str, str]:
@@ -254,17 +262,26 @@ def test_a_serving_document_that_is_damaged_is_said_to_be(bucket: Path) -> None:
 
 
 def test_a_serving_document_comes_back_as_it_was_written(bucket: Path) -> None:
-    document = ServingDocument(
-        owner=Owner(namespace="team", name="flowers"),
-        model_name="flowers",
-        version=3,
-        run_id="r1",
-        manifest_sha256="0" * 64,
-        last_version=4,
-    )
     storage = storage_of(bucket)
-    storage.write_serving(document)
-    assert storage.serving() == document
+    storage.write_serving(DOCUMENT)
+    assert storage.serving() == DOCUMENT
+
+
+def test_what_was_written_to_an_output_is_removed_step_by_step_and_nothing_else(bucket: Path) -> None:
+    storage, models = storage_of(bucket), bucket / "models"
+    theirs = models / "another-resource" / "versions" / "1" / "manifest.json"
+    ours = [models / "runs" / "r1" / f"{number}" for number in range(5)]
+    for path in (theirs, *ours, models / "versions" / "1" / "saved_model.pb"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    storage.write_serving(DOCUMENT)
+    assert storage.owner() == Owner(namespace="team", name="flowers")
+    assert not storage.clear(4)
+    assert storage.owner() is not None, "serving.json goes last: who cleans up must know whose it is"
+    assert storage.clear(4)
+    assert [path for path in models.rglob("*") if path.is_file()] == [theirs]
+    assert storage.clear(4)
+    assert storage.owner() is None
 
 
 def test_a_run_without_a_report_cannot_be_published(bucket: Path) -> None:

@@ -1,5 +1,7 @@
 """Where everything lies in storage, relative to `spec.output.models` unless said otherwise."""
 
+FOLDERS = ("runs/", "versions/")
+"""Beside SERVING all that is ever written to an output."""
 RUN = "run.json"
 PROGRESS = "progress.json"
 REPORT = "report.json"

@@ -13,6 +13,8 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "ClassifierExpansion"
 PLURAL = "classifierexpansions"
+FINALIZER = f"{GROUP}/storage"
+"""Only on resources whose storage goes with them."""
 RETRAIN_ANNOTATION = f"{GROUP}/retrain-requested-at"
 """On a resource; another value asks for one more run."""
 
@@ -74,6 +76,11 @@ class ServingMode(StrEnum):
 class Strategy(StrEnum):
     IMMEDIATE = "Immediate"
     CANARY = "Canary"
+
+
+class DeletionPolicy(StrEnum):
+    RETAIN = "Retain"
+    DELETE = "Delete"
 
 
 class Checksums(StrEnum):
@@ -414,6 +421,9 @@ class Output(Strict):
     """Where runs, versions and serving.json are kept; belongs to this resource alone."""
     keep_versions: Annotated[int, Field(ge=2, le=1000)] = 5
     """Older published versions are removed; the served one never."""
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+    """What becomes of runs, versions and serving.json when this resource is deleted. Retain: they stay, and a resource of the same name
+    takes them up again. Delete: they are removed first; what cannot be removed within ten minutes is left and named in an Event."""
 
     rules: ClassVar = (
         in_the_cluster_only("output.models", "models"),
@@ -708,6 +718,7 @@ class Metadata(Lenient):
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     annotations: dict[str, str] = {}
+    finalizers: list[str] = []
 
 
 _NAME = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
