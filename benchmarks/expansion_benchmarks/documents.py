@@ -14,7 +14,7 @@ from expansion_benchmarks import many, overlap, sequence, tables, timing
 from expansion_benchmarks.frontier import NAMES, SHOWN, TITLES
 from expansion_benchmarks.tables import table
 
-DOCUMENTS = ("docs/how-it-works.md", "benchmarks/README.md")
+DOCUMENTS = ("README.md", "docs/how-it-works.md", "benchmarks/README.md")
 BLOCK = re.compile(r"(<!-- measured: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Rows = Sequence[Mapping[str, Any]]
@@ -98,8 +98,10 @@ def main() -> None:
     asked = parser.parse_args()
     for name in DOCUMENTS:
         path = Path(name)
-        path.write_text(filled(path.read_text(encoding="utf-8"), asked.out), encoding="utf-8")
-        print(f"wrote {name}")
+        text = path.read_text(encoding="utf-8")
+        if (written := filled(text, asked.out)) != text:
+            path.write_text(written, encoding="utf-8")
+            print(f"wrote {name}")
 
 
 if __name__ == "__main__":

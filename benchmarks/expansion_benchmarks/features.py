@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -186,8 +186,9 @@ class Features:
 
 
 def keep_head(path: Path, head: FittedHead) -> None:
-    arrays = {name: value for name, value in vars(head).items() if isinstance(value, np.ndarray)}
-    plain = {name: value for name, value in vars(head).items() if name not in arrays}
+    values = {column.name: getattr(head, column.name) for column in fields(FittedHead)}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    plain = {name: value for name, value in values.items() if name not in arrays}
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **arrays, plain=np.array(json.dumps(plain)))  # type: ignore[arg-type]
 

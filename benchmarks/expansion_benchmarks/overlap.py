@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import softmax
 
 from expansion_benchmarks.accuracy import NETWORKS, plain
-from expansion_benchmarks.cases import Old, grown
+from expansion_benchmarks.cases import Old, given, solved
 from expansion_benchmarks.features import Array, Features, Labels, Pool
 from expansion_benchmarks.sets import Source, known_source, new_set, whole
 from expansion_benchmarks.tables import cell, table
@@ -22,6 +22,7 @@ from expansion_trainer.columns import Columns, answers_of, columns, in_index_ord
 from expansion_trainer.dataset.overlap import SAMPLE, answered, overlaps
 from expansion_trainer.dataset.split import Side
 from expansion_trainer.evaluation.metrics import measured_drop
+from expansion_trainer.growth import shared_columns, without
 from expansion_trainer.head.fit import FittedHead
 
 LIST = Path(__file__).parents[1] / "caltech_overlap.txt"
@@ -87,7 +88,11 @@ def merge(features: Features, data: Path, source: Source, named: tuple[Overlap, 
     only = replace(source, categories=tuple(one.category for one in merged), uncovered_only=False)
     new, old = new_set(only, features), Old(features=features, data=data)
     places = columns(features.categories, new.categories, overlaps=merged)
-    head = grown("replay", new, old).head
+    what, shared = given("replay", new, old), shared_columns(merged)
+    base = features.base.rows
+    fitted = tuple(without(evidence, base, shared) for evidence in what.fitted)
+    calibration = tuple(without(evidence, base, shared) for evidence in what.calibration)
+    head = solved(new, replace(what, fitted=fitted, calibration=calibration), old).head
     targets = places.fitted_answers_as[head.base_count :]
     test = new.sides[Side.TEST]
     return {

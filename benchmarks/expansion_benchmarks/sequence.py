@@ -15,7 +15,7 @@ import numpy as np
 
 from expansion_benchmarks.accuracy import NETWORKS
 from expansion_benchmarks.cases import OPTIONS, Given, Old, given
-from expansion_benchmarks.features import Features, Pool
+from expansion_benchmarks.features import Array, Features, Labels, Pool
 from expansion_benchmarks.sets import NewSet, known_source, new_set, some_categories
 from expansion_benchmarks.tables import table
 from expansion_contract.resource import Solver
@@ -23,7 +23,7 @@ from expansion_trainer.dataset.split import Side
 from expansion_trainer.evaluation.metrics import measured_drop
 from expansion_trainer.head import statistics as sums
 from expansion_trainer.head.fit import BaseHead, FittedHead, Labelled
-from expansion_trainer.head.softmax import Flags, Rows
+from expansion_trainer.head.softmax import Rows
 from expansion_trainer.head.solve import solve
 from expansion_trainer.head.statistics import Statistics
 from expansion_trainer.packs import core as cores
@@ -106,22 +106,22 @@ def _added(head: FittedHead) -> Rows:
     return Rows(weights=head.weights[:, head.base_count :], bias=head.bias[head.base_count :])
 
 
-def parts(new: NewSet, seed: int) -> tuple[list[NewSet], NewSet]:
-    """The categories in a drawn order, in STEPS parts; and all of them together in that order."""
-    order = np.random.default_rng(seed).permutation(len(new.categories))
-    return [some_categories(new, part) for part in np.array_split(order, STEPS)], some_categories(new, order)
+def ordered(new: NewSet, seed: int) -> Labels:
+    return np.random.default_rng(seed).permutation(len(new.categories))
 
 
-def measured(new: NewSet, old: Old, solver: Solver, seed: int) -> dict[str, Any]:
-    steps, whole = parts(new, seed)
-    what = given(EVIDENCE, new, old)
-    heads = chain(steps, what, old, solver)
-    once = chain([whole], what, old, solver)[0]
-    test, base = whole.sides[Side.TEST], what.base_test
+def measured(
+    new: NewSet, old: Old, what: Given, once: FittedHead, solver: Solver, seed: int
+) -> dict[str, Any]:
+    """`once`: all categories in one step."""
+    order = ordered(new, seed)
+    steps = np.array_split(order, STEPS)
+    heads = chain([some_categories(new, step) for step in steps], what, old, solver)
+    test, base = new.sides[Side.TEST], what.base_test
     images = np.concatenate([test.bottlenecks, base.bottlenecks])
     truth = np.concatenate([test.labels + once.base_count, base.labels])
-    one, five = (head.logits(images).argmax(axis=1) for head in (once, heads[-1]))
-    first = np.asarray(test.labels < len(steps[0].categories))
+    one, five = answers(once, images, np.arange(len(order))), answers(heads[-1], images, order)
+    first = np.concatenate([np.isin(test.labels, steps[0]), np.zeros(len(base), bool)])
     drop = measured_drop(one == truth, five == truth)
     return {
         "backbone": old.features.network,
@@ -133,15 +133,18 @@ def measured(new: NewSet, old: Old, solver: Solver, seed: int) -> dict[str, Any]
         "low": drop.low,
         "high": drop.high,
         "first_n": int(first.sum()),
-        "first_once": _right(once, test, first),
-        "first_after": _right(heads[-1], test, first),
-        "first_at_first": _right(heads[0], test, first),
+        "first_once": float((one == truth)[first].mean()),
+        "first_after": float((five == truth)[first].mean()),
+        "first_at_first": float((answers(heads[0], images, order) == truth)[first].mean()),
     }
 
 
-def _right(head: FittedHead, test: Pool, chosen: Flags) -> float:
-    answers = head.logits(test.bottlenecks[chosen]).argmax(axis=1)
-    return float((answers == test.labels[chosen] + head.base_count).mean())
+def answers(head: FittedHead, images: Array, order: Labels) -> Labels:
+    """`order`: which category each added column is."""
+    found = head.logits(images).argmax(axis=1)
+    added = found >= head.base_count
+    found[added] = order[found[added] - head.base_count] + head.base_count
+    return found.astype(np.int64)
 
 
 def shown(rows: Sequence[dict[str, Any]]) -> str:
@@ -173,6 +176,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--backbone", choices=NETWORKS, default="EfficientNetLite0")
     parser.add_argument("--solver", type=Solver, action="append", choices=SOLVERS)
+    parser.add_argument("--orders", type=int, default=ORDERS)
     asked = parser.parse_args()
     rows = []
     with TemporaryDirectory() as scratch:
@@ -180,9 +184,11 @@ def main() -> None:
         features = Features(network=asked.backbone, data=asked.data, place=place, scratch=Path(scratch))
         old = Old(features=features, data=asked.data)
         new = new_set(known_source("caltech", asked.data, place, 1), features)
+        what = given(EVIDENCE, new, old)
         for solver in asked.solver or SOLVERS:
-            for order in range(ORDERS):
-                rows.append(measured(new, old, solver, order))
+            once = chain([new], what, old, solver)[0]
+            for order in range(asked.orders):
+                rows.append(measured(new, old, what, once, solver, order))
                 print(shown(rows[-1:]).splitlines()[-1], flush=True)
     (asked.out / "sequence.json").write_text(json.dumps(rows, indent=1) + "\n")
     print(shown(rows))
