@@ -93,7 +93,7 @@ def test_permanent_exit_codes_fail_the_job_at_once_and_disruptions_cost_nothing(
     fail, ignore = spec["podFailurePolicy"]["rules"]
     assert fail == {
         "action": "FailJob",
-        "onExitCodes": {"containerName": "trainer", "operator": "In", "values": [10, 11, 12, 13, 14]},
+        "onExitCodes": {"containerName": "trainer", "operator": "In", "values": [10, 11, 12, 13, 14, 15, 16]},
     }
     assert ignore == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert (spec["podReplacementPolicy"], pod()["restartPolicy"]) == ("Failed", "Never")
