@@ -11,7 +11,15 @@ from pydantic import ValidationError
 from expansion_contract import architectures, availability, dataset
 from expansion_contract.dataset import Listing, Role
 from expansion_contract.problems import sentences
-from expansion_contract.resource import API_VERSION, KIND, MAX_NAME, NAME_RULE, ClassifierExpansion, parsed
+from expansion_contract.resource import (
+    API_VERSION,
+    KIND,
+    MAX_NAME,
+    NAME_RULE,
+    ClassifierExpansion,
+    Pretrained,
+    parsed,
+)
 from expansion_contract.run import storage_access
 from expansion_storage import Entry, open_prefix
 
@@ -41,7 +49,7 @@ def read(path: Path, output: str | None = None) -> ClassifierExpansion:
     if output is not None:
         body["spec"] = {
             **body.get("spec", {}),
-            "output": {**body.get("spec", {}).get("output", {}), "models": _local(output)},
+            "output": {**body.get("spec", {}).get("output", {}), "models": local(output)},
         }
     try:
         expansion = parsed(_resolved(body, path.resolve().parent))
@@ -50,6 +58,19 @@ def read(path: Path, output: str | None = None) -> ClassifierExpansion:
     if problems := [*_problems(expansion)]:
         raise Refused(*problems)
     return expansion
+
+
+def pretrained(architecture: str, weights: str | None, sha256: str | None) -> Pretrained:
+    """The network that a command line names, as spec.base.pretrained would. Raises Refused."""
+    if problem := architectures.problem_with(architecture):
+        raise Refused(problem.replace("spec.base.pretrained.architecture", "--architecture"))
+    if (weights is None) != (sha256 is None):
+        raise Refused("--weights and --sha256 go together: sha256sum prints the digest of the file.")
+    given = {"uri": local(weights), "sha256": sha256} if weights else {"name": "imagenet"}
+    try:
+        return Pretrained.model_validate({"architecture": architecture, "weights": given})
+    except ValidationError as error:
+        raise Refused(*sentences(error)) from None
 
 
 def listing(expansion: ClassifierExpansion) -> Listing:
@@ -105,7 +126,7 @@ def _with_absolute(value: Any, path: tuple[str, ...], folder: Path) -> Any:
     return {**value, path[0]: str((folder / Path(inner).expanduser()).resolve())} if is_relative else value
 
 
-def _local(address: str) -> str:
+def local(address: str) -> str:
     """An address from the command line: local ones are relative to where the command is given."""
     return address if "://" in address else str(Path(address).expanduser().resolve())
 

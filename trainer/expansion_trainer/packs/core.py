@@ -58,14 +58,24 @@ def key(content_digest: str) -> int:
 def chosen(bottlenecks: Array, labels: Labels, digests: Sequence[str]) -> Core:
     """The EACH smallest keys of each category, a content once. In the order of their keys they are fitted on and calibrate in turn."""
     keys = np.array([key(digest) for digest in digests], np.uint64)
-    order = np.lexsort((keys, labels))
-    order = order[_first_of_its_content(labels[order], keys[order])]
-    rank = _rank(labels[order])
+    nothing = np.zeros(len(keys), np.bool_)
+    return _chosen(Core(bottlenecks=bottlenecks, labels=labels, keys=keys, calibrates=nothing))
+
+
+def merged(parts: Sequence[Core]) -> Core:
+    """What `chosen` would have given of all images of all parts at once."""
+    return _chosen(joined(parts))
+
+
+def _chosen(candidates: Core) -> Core:
+    order = np.lexsort((candidates.keys, candidates.labels))
+    order = order[_first_of_its_content(candidates.labels[order], candidates.keys[order])]
+    rank = _rank(candidates.labels[order])
     kept = order[rank < EACH]
     return Core(
-        bottlenecks=bottlenecks[kept].astype(np.float32),
-        labels=labels[kept],
-        keys=keys[kept],
+        bottlenecks=candidates.bottlenecks[kept].astype(np.float32),
+        labels=candidates.labels[kept],
+        keys=candidates.keys[kept],
         calibrates=rank[rank < EACH] % 2 == 1,
     )
 

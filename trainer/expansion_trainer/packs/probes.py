@@ -17,12 +17,24 @@ from expansion_trainer.packs import core
 from expansion_trainer.packs.pack import FROZEN, Pack, Probes
 
 SAME = 0.9999
-"""Least cosine between a probe's bottleneck now and when the pack was made."""
+"""Least cosine between a probe's bottleneck now and when the pack was made. Another resampling or JPEG decoder is below."""
+SAME_OTHERWISE_ROUNDED = 0.995
+"""The same where one was computed in TensorFloat-32, the other in float32. Weights rounded to TensorFloat-32 alone go down to
+0.9992 (MobileNetV2); resizing without antialiasing is at 0.993 and below."""
 _SEED = 1
-_SHAPES = ((320, 240), (150, 400), (96, 96), (640, 480), (299, 224), (200, 333), (64, 48), (512, 512))
-"""Of the probes: pixels across and down. Larger and smaller than any network's input, so that resizing shows either way."""
-_SIDEWAYS = 6
-"""EXIF's orientation of the probes of even number that are JPEG files."""
+_FILES = (
+    (320, 240, "JPEG"),
+    (90, 200, "PNG"),
+    (96, 96, "JPEG"),
+    (640, 480, "JPEG"),
+    (299, 224, "JPEG"),
+    (64, 48, "PNG"),
+    (512, 512, "JPEG"),
+    (900, 700, "JPEG"),
+)
+"""Pixels across and down. Larger and smaller than any network's input: resampling shows in both, antialiasing in the large ones."""
+_ORIENTATION, _SIDEWAYS = 0x0112, 6
+"""EXIF's orientation of every second probe."""
 
 
 def extractor(backbone: Backbone) -> Extractor:
@@ -67,11 +79,12 @@ def must_fit(pack: Pack, backbone: Backbone, address: str) -> None:
 
 
 def _must_answer_alike(pack: Pack, backbone: Backbone, address: str) -> None:
-    alike = check_probes(pack, backbone)
-    if alike.min(initial=1.0) < SAME:
+    alike, here = check_probes(pack, backbone), engine_of(backbone).precision
+    least = SAME if pack.precision == here else SAME_OTHERWISE_ROUNDED
+    if alike.min(initial=1.0) < least:
         raise PackRefused(
             f"This trainer gives other bottlenecks than the pack at {address} expects: of {len(alike)} probe pictures the most"
-            f" different has the cosine {alike.min():.5f}, at least {SAME} is needed. Decoding, resizing or the network's arithmetic"
+            f" different has the cosine {alike.min():.5f}, at least {least} is needed. Decoding, resizing or the network's arithmetic"
             " differ here; use the trainer's image that made the pack, or make the pack again with this one."
         )
 
@@ -86,20 +99,18 @@ def check_probes(pack: Pack, backbone: Backbone) -> Doubles:
 
 
 def _probes(backbone: Backbone) -> Probes:
-    files = tuple(_file(number, *shape) for number, shape in enumerate(_SHAPES))
+    files = tuple(_file(number) for number in range(len(_FILES)))
     return Probes(files=files, bottlenecks=_bottlenecks(backbone, files))
 
 
-def _file(number: int, width: int, height: int) -> bytes:
-    """JPEG and PNG in turn. The pack keeps the bytes, because another encoder would write others."""
+def _file(number: int) -> bytes:
+    """The pack keeps these bytes, because another encoder would write others."""
+    width, height, kind = _FILES[number]
     drawn = Image.fromarray(procedural_image(number, max(width, height), _SEED)).crop((0, 0, width, height))
-    out = io.BytesIO()
-    if number % 2:
-        drawn.save(out, "PNG")
-    else:
-        exif = Image.Exif()
-        exif[0x0112] = _SIDEWAYS
-        drawn.save(out, "JPEG", quality=90, exif=exif)
+    exif, out = Image.Exif(), io.BytesIO()
+    if number % 2 == 0:
+        exif[_ORIENTATION] = _SIDEWAYS
+    drawn.save(out, kind, quality=90, exif=exif)
     return out.getvalue()
 
 
