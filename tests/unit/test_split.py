@@ -36,11 +36,27 @@ def image(key: str, role: Role = Role.NEW) -> SourceImage:
     return SourceImage(role=role, place=PHOTOS, key=key, size=1, etag="e", folder=folder)
 
 
-def divided(*pairs: tuple[SourceImage, object], ok: list[bool] | None = None) -> Divided:
-    """From images and their contents."""
+def divided(
+    *pairs: tuple[SourceImage, object], ok: list[bool] | None = None, near: list[list[int]] | None = None
+) -> Divided:
+    """From images and their contents. `near`: groups of pictures that are nearly the same."""
     images, contents = zip(*pairs, strict=True)
     usable = np.array([True] * len(images) if ok is None else ok)
-    return divide(images, [digest(content) for content in contents], usable, BASE, SPLIT)
+    names = [digest(content) for content in contents]
+    first = {index: min(group, key=lambda i: names[i]) for group in near or [] for index in group}
+    return divide(images, names, usable, BASE, SPLIT, first)
+
+
+def sides_of(result: Divided, rows: list[int]) -> list[Side]:
+    """Of new images."""
+    side = {int(row): side for side, part in result.new.items() for row in part.rows}
+    return [side[row] for row in rows]
+
+
+def on(side: Side, count: int, start: int = 0) -> list[int]:
+    """Contents that fall on this side."""
+    found = (number for number in range(start, 100_000) if side_of(digest(number), SPLIT) is side)
+    return [next(found) for _ in range(count)]
 
 
 def all_rows(sides: object) -> list[int]:
@@ -182,3 +198,60 @@ def test_the_side_ignores_what_the_store_says_of_an_image():
     renamed = replace(image("daisy/1.jpg"), etag="another", size=7)
     one, other = divided((image("daisy/1.jpg"), "x")), divided((renamed, "x"))
     assert [len(one.new[side]) for side in Side] == [len(other.new[side]) for side in Side]
+
+
+def test_nearly_the_same_pictures_are_on_the_side_of_the_smallest_digest():
+    contents = [*on(Side.TRAINING, 3), *on(Side.TEST, 2), *on(Side.VALIDATION, 2)]
+    pairs = [(image(f"daisy/{n}.jpg"), content) for n, content in enumerate(contents)]
+    for group in ([0, 3], [1, 4, 5]):
+        smallest = min(group, key=lambda index: digest(contents[index]))
+        result = divided(*pairs, near=[group])
+        assert set(sides_of(result, group)) == {side_of(digest(contents[smallest]), SPLIT)}
+        assert all_rows(result.new) == list(range(7))
+        (finding,) = result.findings
+        assert f"{len(group)} pictures are nearly the same as another one, in 1 groups" in finding.message
+
+
+def test_nearly_the_same_pictures_of_two_categories_are_kept_together_and_told():
+    contents = [*on(Side.TRAINING, 4), *on(Side.TEST, 4)]
+    names = ["daisy", "tulip"] * 4
+    pairs = [
+        (image(f"{name}/{n}.jpg"), content)
+        for n, (name, content) in enumerate(zip(names, contents, strict=True))
+    ]
+    result = divided(*pairs, near=[[0, 5]])
+    assert len(set(sides_of(result, [0, 5]))) == 1
+    (finding,) = [f for f in result.findings if f.reason == "ContradictingLabels"]
+    assert (
+        "'daisy' are nearly the same as one of 'tulip', for example photos/daisy/0.jpg and photos/tulip/5.jpg"
+        in finding.message
+    )
+    assert "They are kept" in finding.message
+
+
+def test_an_unlabelled_picture_that_is_nearly_a_new_image_is_left_out():
+    pairs = [(image(f"daisy/{n}.jpg"), n) for n in range(4)]
+    pairs += [(image(f"x/{n}.jpg", Role.UNLABELLED), 10 + n) for n in range(3)]
+    result = divided(*pairs, near=[[1, 5], [4, 6]])
+    assert all_rows(result.unlabelled) == [4, 6]
+    assert result.duplicates == 1
+    assert "1 unlabelled pictures are nearly the same as a labelled one" in " ".join(
+        f.message for f in result.findings
+    )
+
+
+def test_a_category_of_one_picture_over_and_over_is_not_emptied_but_told():
+    contents = [*on(Side.TRAINING, 5), *on(Side.TEST, 1), *on(Side.VALIDATION, 1)]
+    pairs = [(image(f"daisy/{n}.jpg"), content) for n, content in enumerate(contents)]
+    result = divided(*pairs, near=[[0, 1, 2, 5, 6]])
+    assert [len(result.new[side]) for side in Side] == [5, 1, 1]
+    (finding,) = result.findings
+    assert (finding.reason, finding.category) == ("UniformCategory", "daisy")
+
+
+def test_exact_copies_are_counted_once_before_near_ones_are_looked_at():
+    pairs = [(image("daisy/1.jpg"), "same"), (image("daisy/2.jpg"), "same"), (image("daisy/3.jpg"), "near")]
+    pairs += [(image(f"daisy/{n}.jpg"), n) for n in range(4, 9)]
+    result = divided(*pairs, near=[[0, 1, 2]])
+    assert len(all_rows(result.new)) == 7
+    assert len(set(sides_of(result, [0, 2]))) == 1

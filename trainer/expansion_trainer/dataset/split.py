@@ -1,9 +1,10 @@
 """Gives every image its label and its side of the hold-out, both by content: renaming or moving a file changes neither.
 
-An image's side is a pure function of its SHA-256, so copies stay together and a growing data set moves nobody.
+An image's side is a pure function of its SHA-256, so copies stay together and a growing data set moves nobody. Pictures that are
+nearly the same follow the one with the smallest SHA-256 of them; a nearer twin that comes later may move them, nothing else does.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,6 +21,8 @@ from expansion_trainer.errors import BadDataset
 
 Rows = NDArray[np.int64]
 Label = tuple[Role, int]
+UNIFORM = 0.5
+"""A group of near pictures that is more of its category is not held together on one side."""
 _UNLABELLED: Label = (Role.UNLABELLED, -1)
 
 
@@ -77,21 +80,33 @@ def divide(
     ok: NDArray[np.bool_],
     base: Sequence[Category],
     split: Split,
+    near: Mapping[int, int] | None = None,
 ) -> Divided:
-    """`digests` and `ok` (could it be decoded?) are Extracted's. Raises BadDataset if no replay folder is a base category."""
+    """`digests` and `ok` (could it be decoded?) are Extracted's; `near`: near_duplicates.leaders of the same images.
+
+    Raises BadDataset if no replay folder is a base category.
+    """
     categories = tuple(sorted({image.folder for image in images if image.is_new}))
     replay = BaseFolders.of((image.folder for image in images if image.role is Role.REPLAY), base)
     labels = _labels(images, categories, replay)
     usable = [index for index, label in enumerate(labels) if label is not None and ok[index]]
     chosen = _unique(usable, labels, digests)
-    sides = {side: _parts(chosen.kept, labels, digests, split, side) for side in Side}
+    alike = Alike.of(chosen.kept, labels, near or {})
+    kept = [index for index in chosen.kept if index not in alike.copies]
+    deciding = [digests[alike.leaders.get(index, index)] for index in range(len(digests))]
+    sides = {side: _parts(kept, labels, deciding, split, side) for side in Side}
     return Divided(
         categories=categories,
         new={side: parts[Role.NEW] for side, parts in sides.items()},
         replay={side: parts[Role.REPLAY] for side, parts in sides.items()},
         unlabelled={side: parts[Role.UNLABELLED] for side, parts in sides.items()},
-        duplicates=len(usable) - len(chosen.kept),
-        findings=(*replay.findings(), *_contradictions(chosen.contradicting, images), *_copies(chosen)),
+        duplicates=len(usable) - len(kept),
+        findings=(
+            *replay.findings(),
+            *_contradictions(chosen.contradicting, images),
+            *_copies(chosen),
+            *alike.findings(images, categories),
+        ),
     )
 
 
@@ -202,20 +217,115 @@ class BaseFolders:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Alike:
+    """What follows from pictures that are nearly the same."""
+
+    leaders: Mapping[int, int]  # picture -> the one whose content decides the side
+    copies: frozenset[int]  # unlabelled ones of labelled pictures: no evidence against them
+    contradicting: tuple[tuple[int, int], ...]  # two of one group under two labels
+    uniform: tuple[int, ...]  # new categories most of whose pictures are one group: not held together
+
+    @classmethod
+    def of(cls, kept: Sequence[int], labels: Sequence[Label | None], near: Mapping[int, int]) -> "Alike":
+        groups: dict[int, list[int]] = defaultdict(list)
+        for index in kept:
+            if index in near:
+                groups[near[index]].append(index)
+        sizes = Counter(labels[index] for index in kept)
+        leaders: dict[int, int] = {}
+        copies: list[int] = []
+        contradicting, uniform = [], set()
+        for leader, group in groups.items():
+            labelled = [index for index in group if labels[index] != _UNLABELLED]
+            most = _mostly(labelled, labels, sizes)
+            uniform.update(most)
+            if not most:
+                leaders.update(dict.fromkeys(group, leader))
+            if labelled:
+                copies += sorted(set(group) - set(labelled))
+                other = next((i for i in labelled if labels[i] != labels[labelled[0]]), None)
+                contradicting += [] if other is None else [(labelled[0], other)]
+        return cls(
+            leaders=leaders,
+            copies=frozenset(copies),
+            contradicting=tuple(contradicting),
+            uniform=tuple(sorted(uniform)),
+        )
+
+    def findings(self, images: Sequence[SourceImage], categories: Sequence[str]) -> Iterator[Finding]:
+        yield from _near_contradictions(self.contradicting, images)
+        if groups := len(set(self.leaders.values())):
+            yield Finding(
+                severity="note",
+                reason="NearDuplicates",
+                message=f"{len(self.leaders)} pictures are nearly the same as another one, in {groups} groups (another size, quality or"
+                " crop). Each group is on one side of the hold-out.",
+            )
+        if self.copies:
+            yield Finding(
+                severity="note",
+                reason="UnlabelledCopies",
+                message=f"{len(self.copies)} unlabelled pictures are nearly the same as a labelled one and are left out.",
+            )
+        for index in self.uniform:
+            yield Finding(
+                severity="warning",
+                reason="UniformCategory",
+                category=categories[index],
+                message=f"Most pictures of {categories[index]!r} are nearly the same picture. They are on every side of the hold-out, so"
+                " its test accuracy says little about other pictures. Add different ones.",
+            )
+
+
+def _mostly(
+    labelled: Sequence[int], labels: Sequence[Label | None], sizes: Mapping[Label | None, int]
+) -> list[int]:
+    """New categories of which this group is more than half: holding it together would empty the other sides."""
+    counts = Counter(labels[index] for index in labelled)
+    return [
+        label[1]
+        for label, count in counts.items()
+        if label and label[0] is Role.NEW and count > UNIFORM * sizes[label]
+    ]
+
+
 def _contradictions(pairs: Sequence[tuple[int, int]], images: Sequence[SourceImage]) -> Iterator[Finding]:
     """One finding for each pair of folders, with one example."""
-    by_folders: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for first, other in pairs:
-        by_folders[images[first].folder, images[other].folder].append((first, other))
-    for (one, two), found in sorted(by_folders.items()):
-        example = " and ".join(images[index].address for index in found[0])
+    for (one, two), found in _by_folders(pairs, images):
         yield Finding(
             severity="warning",
             reason="ContradictingLabels",
-            message=f"{len(found)} pictures stand both in {one!r} and in {two!r}, for example {example}: they are left out"
-            " everywhere. Delete the wrong copy.",
+            message=f"{len(found)} pictures stand both in {one!r} and in {two!r}, for example {_example(found, images)}: they are left"
+            " out everywhere. Delete the wrong copy.",
             category=one,
         )
+
+
+def _near_contradictions(
+    pairs: Sequence[tuple[int, int]], images: Sequence[SourceImage]
+) -> Iterator[Finding]:
+    for (one, two), found in _by_folders(pairs, images):
+        yield Finding(
+            severity="warning",
+            reason="ContradictingLabels",
+            message=f"{len(found)} pictures of {one!r} are nearly the same as one of {two!r}, for example {_example(found, images)}."
+            " They are kept. If one is wrong, delete it.",
+            category=one,
+        )
+
+
+def _by_folders(
+    pairs: Sequence[tuple[int, int]], images: Sequence[SourceImage]
+) -> list[tuple[tuple[str, str], list[tuple[int, int]]]]:
+    found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for first, other in pairs:
+        found[images[first].folder, images[other].folder].append((first, other))
+    return sorted(found.items())
+
+
+def _example(pairs: Sequence[tuple[int, int]], images: Sequence[SourceImage]) -> str:
+    return " and ".join(images[index].address for index in pairs[0])
 
 
 def _copies(chosen: _Unique) -> Iterator[Finding]:
