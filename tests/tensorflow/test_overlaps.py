@@ -13,6 +13,7 @@ from test_chain import Grown, expansion, photograph
 from expansion_contract.report import RunReport
 from expansion_trainer.dataset.overlap import CategoryOverlap
 from expansion_trainer.export.loaded_model import LoadedModel, stored_categories, stored_head
+from expansion_trainer.failure import reason
 
 pytestmark = pytest.mark.tensorflow
 Grow = Callable[..., Grown]
@@ -59,8 +60,9 @@ def best(version: Path, picture: Path) -> str:
 
 
 def test_what_the_base_knows_is_refused_before_the_images_are_computed(grow: Grow) -> None:
-    with pytest.raises(CategoryOverlap, match=r"'kaffee' -> 'espresso' \(.*% of 24 images"):
+    with pytest.raises(CategoryOverlap, match=r"'kaffee' -> 'espresso' \(.*% of 24 images") as refused:
         grow("refused", "Refuse")
+    assert reason(refused.value) == "CategoryOverlap"
 
 
 @pytest.fixture(scope="module")

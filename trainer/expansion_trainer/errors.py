@@ -7,6 +7,8 @@ from expansion_contract.exit_codes import ExitCode
 
 class TrainerError(Exception):
     exit_code: ClassVar[ExitCode] = ExitCode.UNEXPECTED
+    reason: ClassVar[str] = ""
+    """One word that says more than the exit code's; empty if there is none."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -16,7 +16,7 @@ def exit_code(error: Expected) -> ExitCode:
 
 
 def reason(error: Expected) -> str:
-    return error.reason if isinstance(error, StorageError) else REASONS[error.exit_code]
+    return error.reason or REASONS[exit_code(error)]
 
 
 def is_final(error: Expected) -> bool:

@@ -40,6 +40,8 @@ CLAIMED = 0.25
 class CategoryOverlap(BadDataset):
     """The base already knows new categories, and the resource does not say what to do about it."""
 
+    reason = "CategoryOverlap"
+
 
 def sample(images: Sequence[SourceImage], most: int = SAMPLE) -> list[int]:
     """Up to `most` images of each new category, ascending. Size and ETag draw them: names have no say, copies count once."""
