@@ -168,6 +168,21 @@ def test_steals_and_misses_come_with_the_pairs_that_cause_them(head: FittedHead)
     assert measured(greedy(head, 2.0)).metrics.misses.hits < found.misses.hits  # type: ignore[union-attr]
 
 
+def test_a_merged_image_with_another_old_answer_is_wrong_and_no_miss(head: FittedHead) -> None:
+    """It is one old name taken for another, as among the base's own images."""
+    shy = greedy(head, -9.0)
+    merged = measured(shy, overlap("ash", 0, "Merge")).metrics
+    new = W.new(40, 4)
+    lost = (answers(shy, new) < OLD) & (new.labels != 0)
+    assert merged.misses
+    assert merged.misses.hits == lost.sum()
+    wrong = [pair for pair in merged.miss_pairs if pair.truth == "old 0"]
+    assert wrong == []
+    recall = merged.categories[0].recall
+    assert recall
+    assert recall.hits < recall.n
+
+
 def test_a_photograph_without_a_label_is_stolen_from_the_answer_it_had(head: FittedHead) -> None:
     bold, images = greedy(head, 3.0), W.unlabelled(30, 5)
     unseen = Unseen(new=W.new(40, 4), base=None, bystanders=images)
@@ -277,6 +292,26 @@ def test_left_out_categories_measure_how_well_unknown_pictures_are_told(
         ("new", 40 * NEW),
     ]
     assert [one.chosen for one in found.tried].count(True) == 1
+
+
+def test_an_image_is_either_known_or_strange_to_a_head(
+    head: FittedHead, detected: detection.Detection
+) -> None:
+    new, old = W.new(40, 4), W.old(30, 5)
+    found = scored(
+        model(head), Unseen(new=new, base=old, bystanders=None), Counts(), detected
+    ).metrics.unknown
+    by_hand = []
+    for turn in detected.turns:
+        strange = np.isin(new.labels, turn.without.left_out)
+        images = np.concatenate([new.bottlenecks[~strange], old.bottlenecks])
+        known, other = (
+            turn.detector.scores(x, turn.answering.logits(x)) for x in (images, new.bottlenecks[strange])
+        )
+        by_hand.append(np.mean(known[:, None] > other[None, :]) + np.mean(known[:, None] == other) / 2)
+    assert found
+    assert found.auroc
+    assert found.auroc.value == pytest.approx(np.mean(by_hand))
 
 
 def test_without_left_out_categories_given_pictures_stand_for_the_unknown(
