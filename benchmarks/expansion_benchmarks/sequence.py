@@ -141,10 +141,10 @@ def measured(
 
 def answers(head: FittedHead, images: Array, order: Labels) -> Labels:
     """`order`: which category each added column is."""
-    found = head.logits(images).argmax(axis=1)
+    found: Labels = head.logits(images).argmax(axis=1).astype(np.int64)
     added = found >= head.base_count
     found[added] = order[found[added] - head.base_count] + head.base_count
-    return found.astype(np.int64)
+    return found
 
 
 def shown(rows: Sequence[dict[str, Any]]) -> str:
