@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from expansion_contract import environment
 from expansion_contract.resource import GROUP, PLURAL, VERSION, ClassifierExpansion
-from expansion_operator import workloads
+from expansion_operator import queueing, workloads
 from expansion_operator.observed import Announce, DeploymentSeen, JobSeen, Trouble
 
 Body = dict[str, Any]
@@ -134,7 +134,31 @@ class Cluster:
         )
         about = f"involvedObject.uid={job['metadata']['uid']}"
         events = self._list("Event", namespace, fieldSelector=about) if active and not pods else []
-        return workloads.job_seen(job, pods, events, owner_uid)
+        return workloads.job_seen(job, pods, events, owner_uid, self._workload(job) if active else None)
+
+    def _workload(self, job: Body) -> Body | None:
+        """What Kueue keeps of a Job that it holds back; None where it has not looked yet, or is gone."""
+        if not (queueing.is_suspended(job) and queueing.QUEUE_LABEL in job["metadata"].get("labels", {})):
+            return None
+        version = self.kueue()
+        if version is None:
+            return None
+        mine = f"{queueing.JOB_UID_LABEL}={job['metadata']['uid']}"
+        path = f"/apis/{queueing.GROUP}/{version}/namespaces/{quote(_namespace(job))}/workloads"
+        request = _Request(method="GET", path=path, query={"labelSelector": mine})
+        found = self._ask(f"to list Workloads in namespace {_namespace(job)}", request).get("items") or [None]
+        workload: Body | None = found[0]
+        return workload
+
+    def kueue(self) -> str | None:
+        """The version of Kueue's API that this cluster prefers; None if Kueue is not installed."""
+        request = _Request(method="GET", path=f"/apis/{queueing.GROUP}")
+        try:
+            return str(self._ask("to look for Kueue", request)["preferredVersion"]["version"])
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
 
     # Writing
 

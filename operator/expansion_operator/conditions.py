@@ -20,6 +20,8 @@ MESSAGE_LIMIT = 8192
 TEXT_LIMIT = 4000
 """Characters of every other text of status; the schema's limit is 4096."""
 WAITING = "Waiting"
+TOLD = {"Running", "Queued", "Evicted", "BudgetSpent"}
+"""What becomes of a run on its way that is worth an Event."""
 
 
 class Stage(StrEnum):
@@ -162,7 +164,7 @@ def _is_bad(condition: Condition) -> bool:
 
 
 def _is_news(condition: Condition, before: Condition | None) -> bool:
-    if condition.type == "Stalled" or (condition.type == "Trained" and condition.reason == "Running"):
+    if condition.type == "Stalled" or (condition.type == "Trained" and condition.reason in TOLD):
         return before is None or before.reason != condition.reason
     if before is not None and before.status == condition.status:
         return False

@@ -26,6 +26,7 @@ class Trouble:
 
 
 class JobPhase(StrEnum):
+    QUEUED = "Queued"  # suspended, by Kueue or by a person: it has no pods and owes us none
     PENDING = "Pending"  # created, no pod runs yet
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
@@ -51,9 +52,12 @@ class JobSeen:
     oom_killed: bool = False
     memory_limit: str = ""  # what the killed container had
     termination_message: str = ""
-    waiting: Trouble | None = None  # why no pod runs: image, quota, scheduler, in their own words
+    waiting: Trouble | None = None  # why no pod runs: queue, image, quota, scheduler, in their own words
+    managed_by: str = ""  # who else runs its pods, in another cluster
     attempts: int = 0  # pods that failed
-    pending_since: str = ""  # RFC 3339; when its newest pod was created. Empty: since created_at
+    pending_since: str = (
+        ""  # RFC 3339; when it was last started or its newest pod created. Empty: since created_at
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +129,7 @@ class Observed:
     deployment: DeploymentSeen | None = None
     service_exists: bool = False
     agents: tuple[AgentStatus, ...] = ()  # one for each model server that answered
+    queue_trouble: Trouble | None = None  # why spec.compute.queueName cannot be used
     refusals: tuple[Trouble, ...] = ()  # what the API server said no to last time, in its own words
 
 

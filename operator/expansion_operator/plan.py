@@ -27,6 +27,8 @@ from expansion_operator.observed import (
 )
 from expansion_operator.status import next_status
 
+UNDER_WAY = {JobPhase.QUEUED, JobPhase.PENDING, JobPhase.RUNNING}
+
 
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
     """Applying it and planning again plans the same status and nothing that was not planned before.
@@ -78,7 +80,7 @@ def _unwanted_jobs(observed: Observed, finding: Finding | None) -> Iterator[Dele
     suspended = observed.expansion.spec.suspend
     if policies.is_about_current_run(finding) or suspended:
         yield from _deletions(observed.old_jobs)
-    if suspended and observed.job is not None and observed.job.phase in {JobPhase.PENDING, JobPhase.RUNNING}:
+    if suspended and observed.job is not None and observed.job.phase in UNDER_WAY:
         yield from _deletions((observed.job,))
 
 

@@ -239,9 +239,19 @@ def job_ending(observed: Observed, _: datetime) -> Finding | None:
     return _working("JobEnding", message, "Pending", requeue_after=GONE)
 
 
+def queued(observed: Observed, _: datetime) -> Finding | None:
+    """For as long as it takes: a queue has no deadline."""
+    job = observed.job
+    if job is None or job.phase is not JobPhase.QUEUED:
+        return None
+    why = job.waiting
+    message = why.message if why else f"Job {job.name} is suspended."
+    return _working(why.reason if why else "JobSuspended", message, "Queued")
+
+
 def pending_too_long(observed: Observed, now: datetime) -> Finding | None:
     job, limit = observed.job, observed.expansion.spec.compute.pending_deadline_seconds
-    if job is None or job.phase is not JobPhase.PENDING:
+    if job is None or job.phase is not JobPhase.PENDING or job.managed_by:
         return None
     if now - _pending_since(observed, job, now) <= timedelta(seconds=limit):
         return None
@@ -410,7 +420,8 @@ def _cause(observed: Observed, job: JobSeen) -> tuple[str, str]:
     if job.exit_code == SIGKILL:
         return "Killed", "The trainer was killed (SIGKILL, exit code 137), not for its own memory limit."
     if job.exit_code is None:
-        return "TrainingFailed", "No pod of the run says how it ended."
+        where = f" Its pods ran elsewhere: spec.managedBy is {job.managed_by}." if job.managed_by else ""
+        return "TrainingFailed", f"No pod of the run says how it ended.{where}"
     known = {int(code): reason for code, reason in REASONS.items()}
     return known.get(job.exit_code, "TrainingFailed"), f"The trainer ended with exit code {job.exit_code}."
 
@@ -539,10 +550,12 @@ def _rolling(reason: str, message: str, *, stuck: bool = False) -> Finding:
 UNREPORTED: tuple[Policy, ...] = (
     job_name_taken,
     old_runs,
+    starting.queue_missing,
     starting.uploads_under_way,
     starting.budget_spent,
     not_started,
     job_ending,
+    queued,
     pending_too_long,
     pending,
     no_progress,

@@ -38,6 +38,7 @@ from expansion_operator.observed import (
     WriteRun,
     WriteServing,
 )
+from expansion_operator.queueing import GROUP
 from expansion_operator.serving_status import Ask
 from expansion_operator.storage import Listed, Listings, Storage, StorageTrouble
 from expansion_storage import StorageError
@@ -198,11 +199,22 @@ class Reconciler:
             seen,
             # Until storage says otherwise the run is the one we know of.
             job=next((job for job in jobs if job.run_id == last_run), None),
+            queue_trouble=self._queue_trouble(expansion),
             deployment=serving.deployment,
             service_exists=self.cluster.has_service(expansion, name),
             agents=self.ask(serving.addresses),
         )
         return seen, jobs
+
+    def _queue_trouble(self, expansion: ClassifierExpansion) -> Trouble | None:
+        queue = expansion.spec.compute.queue_name
+        if not queue or self.cluster.kueue() is not None:
+            return None
+        message = (
+            f"spec.compute.queueName is {queue}, but this cluster has no Kueue (it does not serve {GROUP}): the run would start without"
+            " any quota. Install Kueue, or remove the field."
+        )
+        return Trouble(reason="KueueMissing", message=message, permanent=True)
 
     def _seen_in_storage(self, seen: Observed, jobs: tuple[JobSeen, ...], memory: _Memory) -> Observed:
         storage = self._storage(seen.expansion)

@@ -10,6 +10,23 @@ DAY = timedelta(hours=24)
 PATIENCE = 10
 """Times spec.retrain.settle; a stream of images that never ends must not keep a run from starting."""
 REMEMBERED = 100
+REFUSED = 60.0
+"""Seconds until what only a person can change is looked at again."""
+
+
+def queue_missing(observed: Observed, _: datetime) -> Finding | None:
+    """Without Kueue the Job would start at once, past every quota that its owner thinks of."""
+    trouble = observed.queue_trouble
+    if observed.job is not None or trouble is None:
+        return None
+    return Finding(
+        stage=Stage.TRAINING,
+        reason=trouble.reason,
+        message=trouble.message,
+        phase="Stalled",
+        stuck=True,
+        requeue_after=REFUSED,
+    )
 
 
 def uploads_under_way(observed: Observed, now: datetime) -> Finding | None:

@@ -11,6 +11,7 @@ from expansion_contract.resource import RETRAIN_ANNOTATION, ClassifierExpansion,
 from expansion_contract.run import PublishedBase, Start
 from expansion_operator.observed import JobPhase, JobSeen, Observed
 
+NOT_BEGUN = {JobPhase.QUEUED, JobPhase.PENDING}
 _WISH = 256
 """Characters of a wish for one more run that count."""
 
@@ -47,7 +48,7 @@ def with_earlier_run(seen: Observed, jobs: Iterable[JobSeen]) -> Observed:
     ):
         return seen
     has_begun = any(
-        job.run_id == last.id and job.ours and not job.terminating and job.phase is not JobPhase.PENDING
+        job.run_id == last.id and job.ours and not job.terminating and job.phase not in NOT_BEGUN
         for job in jobs
     )
     return replace(seen, run_id=last.id, waiting_run=seen.run_id) if has_begun else seen

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from expansion_contract import environment
+from expansion_operator import queueing
 from expansion_operator.observed import DeploymentSeen, JobPhase, JobSeen, Trouble
 
 Body = dict[str, Any]
@@ -29,8 +30,10 @@ def is_controlled_by(body: Body, uid: str) -> bool:
     return any(owner.get("controller") and owner["uid"] == uid for owner in owners)
 
 
-def job_seen(job: Body, pods: list[Body], events: list[Body], owner_uid: str) -> JobSeen:
-    """`events`: of the Job itself, in any order. `pods`: all of its pods that still exist."""
+def job_seen(
+    job: Body, pods: list[Body], events: list[Body], owner_uid: str, workload: Body | None = None
+) -> JobSeen:
+    """`events`: of the Job itself, in any order. `pods`: all of its pods that still exist. `workload`: Kueue's, of a queued Job."""
     metadata, status = job["metadata"], job.get("status", {})
     failed = _condition(job, "Failed") or _condition(job, "FailureTarget")
     ended = _last_ended(pods)
@@ -50,10 +53,25 @@ def job_seen(job: Body, pods: list[Body], events: list[Body], owner_uid: str) ->
         oom_killed=terminated.get("reason") == "OOMKilled",
         memory_limit=_memory_limit(job),
         termination_message=terminated.get("message", ""),
-        waiting=_why_no_pod_runs(pods, events) if phase in {JobPhase.PENDING, JobPhase.RUNNING} else None,
+        waiting=_why_waiting(phase, job, pods, events, workload),
+        managed_by=queueing.managed_elsewhere(job),
         attempts=status.get("failed", 0),
-        pending_since=max((pod["metadata"]["creationTimestamp"] for pod in pods), default=""),
+        pending_since=_pending_since(status, pods),
     )
+
+
+def _pending_since(status: Body, pods: list[Body]) -> str:
+    """A queued Job is started late, and after an eviction again."""
+    times = (status.get("startTime") or "", *(pod["metadata"]["creationTimestamp"] for pod in pods))
+    return str(max(times))
+
+
+def _why_waiting(
+    phase: JobPhase, job: Body, pods: list[Body], events: list[Body], workload: Body | None
+) -> Trouble | None:
+    if phase is JobPhase.QUEUED:
+        return queueing.why_suspended(job, workload)
+    return _why_no_pod_runs(pods, events) if phase in {JobPhase.PENDING, JobPhase.RUNNING} else None
 
 
 def deployment_seen(deployment: Body, pods: list[Body], owner_uid: str) -> DeploymentSeen:
@@ -87,6 +105,8 @@ def _job_phase(job: Body, pods: list[Body]) -> JobPhase:
         return JobPhase.SUCCEEDED
     if _condition(job, "Failed"):
         return JobPhase.FAILED
+    if queueing.is_suspended(job):
+        return JobPhase.QUEUED
     if job.get("status", {}).get("ready", 0) or any(_has_run(pod) for pod in pods):
         return JobPhase.RUNNING
     return JobPhase.PENDING

@@ -100,10 +100,11 @@ def test_a_resource_that_is_being_deleted_is_left_alone() -> None:
 
 
 def test_a_field_of_a_later_release_is_refused_by_name_and_starts_nothing() -> None:
-    result = planned(respecified(NEW, compute={"workers": 2, "queueName": "gpus"}))
+    canary = {"rollout": {"strategy": "Canary"}}
+    result = planned(respecified(NEW, compute={"workers": 2}, serving=canary))
     assert says(result, "Stalled") == ("True", "NotSupported")
     assert "spec.compute.workers" in message(result, "Stalled")
-    assert "spec.compute.queueName" in message(result, "Stalled")
+    assert "spec.serving.rollout.strategy" in message(result, "Stalled")
     assert says(result, "Ready") == ("False", "NotSupported")
     assert only(result, WriteRun, Apply) == ()
     assert result.requeue_after is None

@@ -29,7 +29,6 @@ _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
     ),
     ("spec.training.fineTune", lambda s: s.training.fine_tune is not None, "remove it"),
     ("spec.compute.workers", lambda s: s.compute.workers > 1, "use 1"),
-    ("spec.compute.queueName", lambda s: bool(s.compute.queue_name), "remove it"),
     (
         "spec.serving.rollout.strategy",
         lambda s: s.serving.rollout.strategy is Strategy.CANARY,

@@ -404,8 +404,10 @@ class Compute(Strict):
     """The extended resource that stands for a GPU."""
     pod_template: PodTemplate = PodTemplate()
     """Where and how the training pod runs."""
-    queue_name: Annotated[str, StringConstraints(max_length=253)] = ""
-    """A Kueue queue."""
+    queue_name: Annotated[
+        str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=63)
+    ] = ""
+    """A LocalQueue of Kueue's in this namespace: the run starts when Kueue admits it."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
     """How often a pod that died of its own is started again. Evictions do not count."""
     active_deadline_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 86400

@@ -7,6 +7,7 @@ from expansion_contract.exit_codes import PERMANENT
 from expansion_contract.resource import ClassifierExpansion, Compute
 from expansion_operator.manifests import pod
 from expansion_operator.observed import Settings
+from expansion_operator.queueing import QUEUE_LABEL
 
 Body = dict[str, Any]
 
@@ -18,10 +19,14 @@ GRACE_SECONDS = 60
 def training_job(expansion: ClassifierExpansion, run_id: str, settings: Settings) -> Body:
     compute = expansion.spec.compute
     labels = {**pod.labels(expansion, environment.TRAINER), environment.RUN_LABEL: run_id}
+    # All there is to queueing: Kueue's webhook suspends the Job, and from then on suspend and placement are Kueue's.
+    queue = {QUEUE_LABEL: compute.queue_name} if compute.queue_name else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": pod.metadata(expansion, pod.job_name(expansion.metadata.name, run_id), labels),
+        "metadata": pod.metadata(
+            expansion, pod.job_name(expansion.metadata.name, run_id), {**labels, **queue}
+        ),
         "spec": {
             "completions": 1,
             "parallelism": 1,
