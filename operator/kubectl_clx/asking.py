@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from expansion_contract.resource import ExpansionStatus, HistoryEntry
+from expansion_contract.resource import RETRAIN_ANNOTATION, ExpansionStatus, HistoryEntry
 from kubectl_clx.problem import Problem
 
 Body = dict[str, Any]
-RETRAIN_REQUESTED = "classifierexpansion.dev/retrain-requested-at"
 NEWEST = "newest"
 VERSION_PATH = ("spec", "serving", "version")
 
@@ -32,7 +31,7 @@ def retrain(body: Body, now: datetime) -> Asked:
         else f"The same images and settings train once more. Watch: kubectl clx status {name}"
     )
     return Asked(
-        changes={"metadata": {"annotations": {RETRAIN_REQUESTED: stamp}}},
+        changes={"metadata": {"annotations": {RETRAIN_ANNOTATION: stamp}}},
         says=f"Asked {name} to train again, at {stamp}. {follows}",
     )
 

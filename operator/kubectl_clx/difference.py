@@ -4,16 +4,17 @@ The operator's own planner says so, of the resource as it would be and of what i
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from expansion_contract.resource import ClassifierExpansion, Output
-from expansion_operator import policies
-from expansion_operator.conditions import Finding, Next, Stage
+from expansion_contract.resource import ClassifierExpansion, Output, ServingMode, UpdatePolicy
+from expansion_operator import policies, starts
+from expansion_operator.conditions import Finding, Stage
 from expansion_operator.manifests.serving import deployment
-from expansion_operator.observed import Observed, Settings
+from expansion_operator.observed import Apply, Observed, Publish, Settings, WriteServing
+from expansion_operator.plan import plan
 from kubectl_clx.remembered import NEVER_TRAINED, Told, is_current, possible
 
 Body = dict[str, Any]
@@ -64,15 +65,35 @@ def _outcomes(told: Told, changes: tuple[str, ...], now: datetime) -> Iterator[O
     if told.live.spec.output.models != told.edited.spec.output.models:
         message = next(rule.message for rule in Output.rules if "oldSelf" in rule.cel)
         yield Outcome(effect=Effect.REFUSED, says=f"The API server refuses it: {message}.")
-    elif not changes:
+    elif not changes and starts.requested(told.live) == starts.requested(told.edited):
         yield Outcome(effect=Effect.NOTHING, says="The spec stays as it is.")
     elif refused := _refused(told, now):
         yield refused
     elif not is_current(told.live):
         yield Outcome(effect=Effect.UNKNOWN, says=_not_current(told.live))
     else:
+        anyway = frozenset(_steps(possible(Told(live=told.live, edited=told.live))[0], now))
         for seen in possible(told):
-            yield _outcome(seen, told, now)
+            yield _outcome(seen, anyway, told, now)
+
+
+def _steps(seen: Observed, now: datetime) -> Iterator[Outcome]:
+    """What the planner does first about model and run; what it would do only later, it does because of that."""
+    before = seen.serving_document.version if seen.serving_document else None
+    for action in plan(seen, _SETTINGS, now).actions:
+        match action:
+            case Apply(once=True):
+                yield Outcome(effect=Effect.TRAIN, says=f"A Job trains {_named(seen)}.")
+            case Publish(run_id=run_id, version=version):
+                says = f"The model of run {run_id}, trained before, is published as version {version}. No Job is needed."
+                yield Outcome(effect=Effect.PUBLISH, says=says)
+            case WriteServing(document=document) if document.version != before:
+                says = f"Version {document.version}, trained before, is served. No Job is needed."
+                yield Outcome(effect=Effect.PUBLISH, says=says)
+
+
+def _named(seen: Observed) -> str:
+    return "a new run" if seen.run_id == NEVER_TRAINED else f"run {seen.run_id}"
 
 
 def _refused(told: Told, now: datetime) -> Outcome | None:
@@ -91,16 +112,19 @@ def _not_current(live: ClassifierExpansion) -> str:
     return f"The operator has not resolved the live resource's images, so it cannot be told which run follows.{why}"
 
 
-def _outcome(seen: Observed, told: Told, now: datetime) -> Outcome:
-    finding = policies.first_finding(seen, now)
-    serving = _serving(told)
+def _outcome(seen: Observed, anyway: frozenset[Outcome], told: Told, now: datetime) -> Outcome:
+    """`anyway`: steps that are planned without the edit, too."""
+    steps = [step for step in _steps(seen, now) if step not in anyway]
+    if training := next((step for step in steps if step.effect is Effect.TRAIN), None):
+        return replace(training, says=f"{training.says}{_first(seen, told)}{_kept(told)}")
+    if steps:
+        return steps[0]
     if told.edited.spec.suspend:
-        return serving or _suspended(told)
-    if finding is not None and (step := _step(seen, finding, told)):
-        return step
-    if serving:
-        return serving
-    return _gate(seen, told) or Outcome(effect=Effect.NOTHING, says=_nothing(seen))
+        return _serving(told) or _suspended(told)
+    finding = policies.first_finding(seen, now)
+    if finding is not None and (obstacle := _obstacle(seen, finding, told)):
+        return obstacle
+    return _serving(told) or _gate(seen, told) or Outcome(effect=Effect.NOTHING, says=_nothing(seen))
 
 
 def _suspended(told: Told) -> Outcome:
@@ -112,26 +136,17 @@ def _suspended(told: Told) -> Outcome:
     return Outcome(effect=Effect.NOTHING, says="It is suspended; the edit counts when it is resumed.")
 
 
-def _step(seen: Observed, finding: Finding, told: Told) -> Outcome | None:
-    """What the planner does next, or why it does nothing."""
-    match finding.then:
-        case Next.START:
-            return Outcome(effect=Effect.TRAIN, says=_trains(seen, told))
-        case Next.PUBLISH:
-            return Outcome(effect=Effect.PUBLISH, says=f"{finding.message} No Job is needed.")
-        case Next.WRITE_SERVING:
-            return Outcome(
-                effect=Effect.PUBLISH, says=f"{finding.message} It was trained before; no Job is needed."
-            )
+def _obstacle(seen: Observed, finding: Finding, told: Told) -> Outcome | None:
+    """Why nothing more is done about the edit."""
     if finding.stage is Stage.GATE and _is_news(seen, told):
-        return Outcome(
-            effect=Effect.GATE, says=f"The gate is asked again, without a Job, and refuses: {finding.message}"
-        )
+        says = f"The gate is asked again, without a Job, and refuses: {finding.message}"
+        return Outcome(effect=Effect.GATE, says=says)
     if finding.stuck and finding.stage is Stage.TRAINING and _is_news(seen, told):
-        return Outcome(
-            effect=Effect.REFUSED,
-            says=f"Run {seen.run_id} has failed before, {finding.reason}: {finding.message}",
-        )
+        says = f"Run {seen.run_id} has failed before, {finding.reason}: {finding.message}"
+        return Outcome(effect=Effect.REFUSED, says=says)
+    is_asked_now = told.live.spec.serving.version != told.edited.spec.serving.version
+    if is_asked_now and (missing := policies.missing_pin(seen)):
+        return Outcome(effect=Effect.REFUSED, says=missing)
     return None
 
 
@@ -140,17 +155,20 @@ def _is_news(seen: Observed, told: Told) -> bool:
     return told.live.spec.acceptance != told.edited.spec.acceptance or last is None or last.id != seen.run_id
 
 
-def _trains(seen: Observed, told: Told) -> str:
-    compute = told.edited.spec.compute
-    gpus = (
-        f" with {compute.gpus_per_worker} {compute.gpu_resource}"
-        if compute.gpus_per_worker
-        else " without a GPU"
-    )
-    which = "a new run" if seen.run_id == NEVER_TRAINED else f"run {seen.run_id}"
+def _first(seen: Observed, told: Told) -> str:
+    last = told.live.status.run
+    if last is None or last.outcome is not None or last.id == seen.run_id or told.live.spec.suspend:
+        return ""
+    if told.edited.spec.retrain.update_policy is UpdatePolicy.FINISH:
+        return f" Run {last.id}, which is under way, ends first if its pod has started."
+    return f" Run {last.id}, which is under way, is stopped."
+
+
+def _kept(told: Told) -> str:
+    if (pin := told.edited.spec.serving.version) is not None:
+        return f" Version {pin} is served whatever comes of it: spec.serving.version asks for it."
     model = told.live.status.model
-    kept = f" Version {model.version} stays until that model is accepted." if model else ""
-    return f"A Job trains {which}{gpus}.{kept}"
+    return f" Version {model.announced or model.version} stays until that model is accepted." if model else ""
 
 
 def _serving(told: Told) -> Outcome | None:
@@ -159,7 +177,7 @@ def _serving(told: Told) -> Outcome | None:
     if live.mode is not edited.mode:
         return Outcome(
             effect=Effect.SERVING,
-            says=f"The model servers are {'made' if edited.mode == 'Managed' else 'removed'}.",
+            says=f"The model servers are {'made' if edited.mode is ServingMode.MANAGED else 'removed'}.",
         )
     if deployment(told.live, _SETTINGS) == deployment(told.edited, _SETTINGS):
         return None
@@ -170,13 +188,15 @@ def _serving(told: Told) -> Outcome | None:
 
 
 def _gate(seen: Observed, told: Told) -> Outcome | None:
-    verdict = policies.verdict_of(seen)
-    if verdict is None or told.live.spec.acceptance == told.edited.spec.acceptance:
+    if told.live.spec.acceptance == told.edited.spec.acceptance:
         return None
-    return Outcome(
-        effect=Effect.GATE,
-        says="The gate is asked again, without a Job, and accepts the model that is published.",
-    )
+    if policies.verdict_of(seen) is not None:
+        says = "The gate is asked again, without a Job, and accepts the model that is published."
+        return Outcome(effect=Effect.GATE, says=says)
+    if seen.job is not None:
+        says = f"Run {seen.run_id} goes on; the gate will hold its model to the new thresholds."
+        return Outcome(effect=Effect.GATE, says=says)
+    return None
 
 
 def _nothing(seen: Observed) -> str:

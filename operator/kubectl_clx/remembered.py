@@ -11,10 +11,10 @@ from expansion_contract import run
 from expansion_contract.dataset import Listing
 from expansion_contract.exit_codes import REASONS
 from expansion_contract.report import BaseDrop, CategoryScore, Metrics, Proportion, RunReport
-from expansion_contract.resource import ClassifierExpansion, Figures, HistoryEntry
+from expansion_contract.resource import ClassifierExpansion, Figures, HistoryEntry, ServingMode
 from expansion_contract.run import Owner, PackBase, PublishedBase, Start
-from expansion_contract.version import AgentStatus, VersionManifest
-from expansion_operator import policies
+from expansion_contract.version import AgentStatus, ServingDocument, VersionManifest
+from expansion_operator import policies, starts
 from expansion_operator.manifests.pod import job_name, serving_name
 from expansion_operator.observed import (
     BaseSeen,
@@ -36,7 +36,7 @@ _ROUNDED = Decimal("0.00005")
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """`report`: of one run, if the person at the terminal has it."""
+    """`edited` carries the live resource's status. `report`: of one run, if the person at the terminal has it."""
 
     live: ClassifierExpansion
     edited: ClassifierExpansion
@@ -86,13 +86,12 @@ def _run_ids(told: Told) -> tuple[str, ...]:
         return unknown
     if _inputs(told.live) == _inputs(told.edited) and told.live.spec.base == told.edited.spec.base:
         return (status.run.id,)
-    start = _start(told.live)
     digest = _digest(told.live)
     if told.live.spec.base != told.edited.spec.base and told.edited.spec.base.pretrained is None:
         return unknown
-    if run.run_id(told.live, digest, start) != status.run.id:
+    if run.run_id(told.live, digest, _start(told.live)) != status.run.id:
         return unknown
-    return (run.run_id(told.edited, digest, start),)
+    return (run.run_id(told.edited, digest, _start(told.edited)),)
 
 
 def _inputs(expansion: ClassifierExpansion) -> object:
@@ -108,6 +107,7 @@ def _start(expansion: ClassifierExpansion) -> Start:
     return Start(
         model=PublishedBase(uri=uri, manifest_sha256=digest) if published else None,
         pack=PackBase(uri=pack.uri, digest=_UNKNOWN) if pack else None,
+        requested=starts.requested(expansion),
     )
 
 
@@ -210,16 +210,15 @@ def _drop(shown: str | None, best: bool) -> BaseDrop:
 
 
 def _observed(told: Told, run_id: str, report: RunReport | None) -> Observed:
-    status, edited = told.live.status, told.edited.model_copy(update={"status": told.live.status})
-    dataset = status.dataset
+    dataset = told.live.status.dataset
     listing = Listing(
         digest=_digest(told.live),
         images=(dataset.images if dataset else None) or 0,
         counts={f"category {n}": 1 for n in range((dataset.categories if dataset else None) or 0)},
     )
-    start = _start(edited)
+    start = _start(told.edited)
     return Observed(
-        expansion=edited,
+        expansion=told.edited,
         listing=listing,
         start=start,
         base=BaseSeen(model=start.model, version=0, names=frozenset()) if start.model else None,
@@ -261,9 +260,8 @@ def _versions(live: ClassifierExpansion) -> Iterator[VersionSeen]:
 
 
 def _settled(seen: Observed, live: ClassifierExpansion) -> Observed:
-    """With model servers that answer with what the live resource wants of them."""
-    before = replace(seen, expansion=live, run_id=live.status.model.run_id if live.status.model else None)
-    document = policies.serving_document(before)
+    """With model servers that answer with what they are told today."""
+    document = _told_today(seen, live)
     if document is None:
         return seen
     replicas = live.spec.serving.replicas
@@ -280,7 +278,7 @@ def _settled(seen: Observed, live: ClassifierExpansion) -> Observed:
         desired_version=document.version,
         state="Live",
     )
-    managed = policies.is_managed(before)
+    managed = live.spec.serving.mode is ServingMode.MANAGED
     return replace(
         seen,
         serving_document=document,
@@ -288,3 +286,16 @@ def _settled(seen: Observed, live: ClassifierExpansion) -> Observed:
         service_exists=managed,
         agents=(agent,) * replicas if managed else (),
     )
+
+
+def _told_today(seen: Observed, live: ClassifierExpansion) -> ServingDocument | None:
+    """As the planner wrote it when that version was announced."""
+    model = live.status.model
+    if model is None:
+        return None
+    announced = model.announced or model.version
+    serving = live.spec.serving.model_copy(update={"version": announced})
+    asked = live.model_copy(update={"spec": live.spec.model_copy(update={"serving": serving})})
+    document = policies.serving_document(replace(seen, expansion=asked))
+    pinned = live.spec.serving.version == announced
+    return document.model_copy(update={"pinned": pinned}) if document else None

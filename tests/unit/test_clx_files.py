@@ -7,6 +7,7 @@ import pytest
 from operator_values import NOW
 from test_convergence import World
 
+from expansion_contract.resource import RETRAIN_ANNOTATION
 from kubectl_clx import preview
 from kubectl_clx.applied import after_applying
 from kubectl_clx.exits import Exit
@@ -166,6 +167,19 @@ def test_a_file_that_changes_nothing_ends_with_zero() -> None:
     assert seen({}, served()) == preview.Preview(
         text="team/flowers: nothing\nThe spec stays as it is.", exit=Exit.DONE
     )
+
+
+def test_a_wish_for_one_more_run_in_the_file_trains() -> None:
+    file = {
+        "metadata": {"name": "flowers", "annotations": {RETRAIN_ANNOTATION: "2026-11-22"}},
+        "spec": {
+            "categories": {"images": "s3://photos/flowers/"},
+            "output": {"models": "s3://models/flowers/"},
+        },
+    }
+    shown = preview.of(file, served(), "team", None, NOW)
+    assert shown.exit is Exit.TRAIN
+    assert "A Job trains run" in shown.text
 
 
 def test_an_invalid_file_is_refused_with_path_and_rule() -> None:

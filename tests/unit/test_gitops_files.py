@@ -124,6 +124,13 @@ def test_what_waits_comes_last_and_deletes_nothing() -> None:
     assert kustomization["spec"]["prune"] is False
 
 
+def test_what_argo_shall_not_undo_are_fields_of_ours() -> None:
+    (ignored,) = documents("argocd/expansions.yaml")[0]["spec"]["ignoreDifferences"]
+    assert (ignored["group"], ignored["kind"]) == (GROUP, KIND)
+    paths = {path.replace(".", "/") for path, _ in nodes(schema())}
+    assert set(ignored["jsonPointers"]) <= paths
+
+
 def test_flux_asks_its_expressions_of_our_kind() -> None:
     (check,) = documents("flux/expansions.yaml")[0]["spec"]["healthCheckExprs"]
     assert (check["apiVersion"], check["kind"]) == (API_VERSION, KIND)
