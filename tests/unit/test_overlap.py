@@ -86,7 +86,7 @@ def test_a_shorter_name_counts_where_the_answers_agree_and_all_it_may_mean_are_t
 def test_a_related_name_without_answers_is_told_beside_it():
     answers = {"panda": [PANDA] * 8}
     assert known(answers) == [("panda", PANDA, 8, "Refuse")]
-    assert "The base has 'lesser_panda', of which 'panda' may be a part" in said(answers, "RelatedNames")[0]
+    assert "The name 'panda' is like 'lesser_panda' of the base" in said(answers, "RelatedNames")[0]
 
 
 def test_the_same_name_is_an_overlap_whatever_is_answered():
@@ -133,6 +133,22 @@ def test_what_was_decided_is_not_refused_and_is_written_down():
         assert said(answers, "CategoryOverlap", wanted(action)) == [
             f"'panda' {words} 'giant_panda' of the base (100% of 8 images, and by name)."
         ]
+
+
+def test_many_decisions_are_told_together():
+    answers = {f"daisy {n}": [DAISY] * 4 for n in range(30)}
+    (message,) = said(answers, "CategoryOverlap", wanted("Merge"))
+    assert message.startswith("The base knows 30 categories ('daisy 0', 'daisy 1', ")
+    assert message.endswith("and 22 more): Merge, as spec.categories says.")
+
+
+def test_a_refusal_names_a_hundred_and_counts_the_rest():
+    answers = {f"daisy {n}": [DAISY] * 4 for n in range(130)}
+    with pytest.raises(
+        CategoryOverlap, match=r"'daisy 99' -> 'daisy'.* and 30 more\. For each say"
+    ) as refused:
+        refuse(overlaps(*seen(answers), BASE, wanted()))
+    assert "daisy 100" not in refused.value.message
 
 
 def test_merging_into_what_another_one_replaces_is_refused():
@@ -201,6 +217,23 @@ def test_growing_a_category_changes_its_sample_by_what_was_added_only():
     many = [image(f"a/{n}.jpg", f"c{n}") for n in range(110)]
     before, after = ({photos[index].etag for index in sample(photos)} for photos in (few, many))
     assert after - before <= {f"c{n}" for n in range(100, 110)}
+
+
+def test_pictures_of_unknown_things_overlap_with_a_category_of_that_name_only():
+    assert known({"unknown": [DAISY] * 10}) == []
+    base = (*BASE, Category(index=9, name="Unknown", group="base"))
+    (one,) = overlaps(*seen({"unknown": [DAISY] * 10}), base, wanted("Merge"))
+    assert (one.known_index, one.action) == (9, "Merge")
+    unknown = [replace(image(f"{n}.jpg", f"u{n}", Role.UNKNOWN), folder="unknown") for n in range(40)]
+    assert len(sample(unknown)) == overlap.SAMPLE
+
+
+def test_ten_thousand_categories_of_two_images_are_asked_about_at_once():
+    images = [image(f"thing {n // 2}/{n % 2}.jpg", f"c{n}") for n in range(20_000)]
+    assert len(sample(images)) == 20_000
+    answers = {f"thing {n}": [DAISY, MOUSE] for n in range(9_999)} | {"my daisy": [DAISY, DAISY]}
+    assert known(answers) == []
+    assert len(overlap.findings(*seen(answers), BASE, wanted())) < 5
 
 
 def test_an_overlap_can_be_written_to_the_report():

@@ -1,12 +1,13 @@
 """What the preflight says about images, read as their owner would read it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from expansion_contract.dataset import Listing, Role
-from expansion_contract.report import Category, Finding
+from expansion_contract.report import Finding
 from expansion_contract.resource import Mode
 from expansion_storage.folder import FolderPrefix
 from expansion_trainer.dataset import preflight
@@ -15,10 +16,6 @@ from expansion_trainer.dataset.split import Divided, Part, Side
 from expansion_trainer.errors import BadDataset
 
 PHOTOS = FolderPrefix(Path("photos"))
-BASE = (
-    Category(index=0, name="tench", uid="n01440764", group="base"),
-    Category(index=1, name="daisy", uid="n11939491", group="base"),
-)
 
 
 def scanned(counts: dict[str, int], findings: tuple[Finding, ...] = ()) -> Scanned:
@@ -82,11 +79,50 @@ def test_a_category_without_a_readable_image_is_an_error_that_names_it():
     assert said(result, "CategoryUnreadable") == [("error", "No image of 'tulip' can be read. Replace them.")]
 
 
-def test_a_category_without_a_training_image_is_an_error():
+def test_a_category_whose_images_are_all_left_out_is_an_error():
     result = check({"daisy": 100, "tulip": 0}, listed={"daisy": 100, "tulip": 3})
-    ((severity, message),) = said(result, "NoTrainingImages")
+    ((severity, message),) = said(result, "NoImagesLeft")
     assert severity == "error"
     assert "Every image of 'tulip' is left out because it also stands in another category" in message
+
+
+@pytest.mark.parametrize("images", [1, 24])
+def test_a_category_whose_images_are_all_held_out_is_an_error_with_the_ways_out(images):
+    data = divided({"daisy": 100, "tulip": 0})
+    test = data.new[Side.TEST]
+    more = Part(
+        rows=np.arange(len(test) + images), labels=np.concatenate([test.labels, np.ones(images, np.int64)])
+    )
+    data = replace(data, new={**data.new, Side.TEST: more})
+    result = preflight.check(scanned({"daisy": 100, "tulip": images}), data, {}, Mode.EXPAND)
+    ((severity, message),) = said(result, "NoTrainingImages")
+    assert severity == "error"
+    assert "No image of 'tulip' falls on the training side" in message
+    assert "Add images (100 each are a good aim), or leave it out with spec.categories.include." in message
+
+
+def test_a_category_whose_images_are_all_trained_on_is_untested_and_has_no_say():
+    result = check({"daisy": 1}, validation=0, test=0)
+    assert [severity for severity, _ in said(result, "NoTestImages")] == ["warning"]
+    assert [severity for severity, _ in said(result, "NoValidationImages")] == ["note"]
+    result.refuse_errors()
+
+
+def test_ten_thousand_categories_of_two_images_are_told_in_few_words():
+    """Of ten categories one has its only two images on the test side."""
+    names = [f"category {n}" for n in range(10_000)]
+    trained = dict.fromkeys(names, 2) | dict.fromkeys(names[::10], 0)
+    data = divided(trained, validation=0, test=0)
+    held_out = np.repeat(np.arange(0, 10_000, 10), 2)
+    data = replace(data, new={**data.new, Side.TEST: Part(rows=np.arange(len(held_out)), labels=held_out)})
+    result = preflight.check(scanned(dict.fromkeys(names, 2)), data, {}, Mode.EXPAND)
+    assert len(result.findings) < 10
+    assert sum(len(finding.message) for finding in result.findings) < 3000
+    with pytest.raises(
+        BadDataset, match=r"No image of 1000 categories \('category 0', 'category 10'.* and 992 more\)"
+    ):
+        result.refuse_errors()
+    assert "9000 categories ('category 1'" in said(result, "NoTestImages")[0][1]
 
 
 def test_a_category_without_a_test_image_is_untested_and_said_so():
@@ -131,31 +167,6 @@ def test_all_errors_are_refused_at_once():
 
 def test_warnings_are_not_refused():
     check({"daisy": 3}, test=0).refuse_errors()
-
-
-def test_a_category_the_base_knows_under_another_name_is_pointed_out():
-    logits = np.zeros((10, 2), np.float32)
-    logits[:6, 1] = 1.0
-    labels = np.array([0] * 10)
-    (finding,) = preflight.known_to_base(logits, labels, ("daisies",), BASE)
-    assert finding.category == "daisies"
-    assert finding.message.startswith(
-        "The base answers 'daisy (n11939491)' to 60% of the training images of 'daisies'."
-    )
-
-
-def test_one_answer_of_the_base_to_several_new_categories_is_a_single_note():
-    logits = np.zeros((10, 2), np.float32)
-    logits[:, 1] = 1.0
-    (finding,) = preflight.known_to_base(logits, np.arange(10) % 2, ("one", "two"), BASE)
-    assert (finding.severity, finding.reason) == ("note", "NearestInBase")
-    assert finding.message.startswith("To most images of 'one', 'two' the base answers 'daisy (n11939491)'")
-
-
-def test_scattered_answers_of_the_base_are_no_finding():
-    base = tuple(Category(index=n, name=f"c{n}", group="base") for n in range(5))
-    logits = np.eye(5, dtype=np.float32)[np.arange(10) % 5]
-    assert preflight.known_to_base(logits, np.zeros(10, np.int64), ("daisies",), base) == ()
 
 
 def test_the_report_counts_what_is_used():

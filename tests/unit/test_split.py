@@ -255,3 +255,11 @@ def test_exact_copies_are_counted_once_before_near_ones_are_looked_at():
     result = divided(*pairs, near=[[0, 1, 2]])
     assert len(all_rows(result.new)) == 7
     assert len(set(sides_of(result, [0, 2]))) == 1
+
+
+def test_ten_thousand_categories_of_two_images_are_divided_in_one_go():
+    pairs = [(image(f"thing {n // 2:05}/{n % 2}.jpg"), n) for n in range(20_000)]
+    result = divided(*pairs, near=[[0, 1]])
+    assert len(result.categories) == 10_000
+    assert sum(len(part) for part in result.new.values()) == 20_000
+    assert len(result.findings) == 1

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expansion_contract.dataset import Role, action_for, listed
+from expansion_contract.dataset import UNKNOWN, action_for, listed
 from expansion_contract.labels import Vocabulary, names_of
 from expansion_contract.report import Category, Finding, Overlap, Proportion
 from expansion_contract.resource import Categories, OnOverlap
+from expansion_trainer.dataset.findings import few
 from expansion_trainer.dataset.scan import SourceImage
 from expansion_trainer.errors import BadDataset
 
@@ -33,6 +34,8 @@ AGREEING = 3
 """Images that must agree: one of two is half of them, too."""
 NEAREST = 3
 """A base category that so many new ones are answered with is only the nearest thing."""
+TOLD = 100
+"""Overlaps named in a refusal; the report has all of them."""
 CLAIMED = 0.25
 """Of a new category's images, for a base category to count as its nearest."""
 
@@ -44,10 +47,13 @@ class CategoryOverlap(BadDataset):
 
 
 def sample(images: Sequence[SourceImage], most: int = SAMPLE) -> list[int]:
-    """Up to `most` images of each new category, ascending. Size and ETag draw them: names have no say, copies count once."""
+    """Up to `most` images of each new category, ascending. Size and ETag draw them: names have no say, copies count once.
+
+    `unknown` is one of them; it overlaps with a category of that name, and never by what its pictures show.
+    """
     folders: dict[str, dict[bytes, int]] = defaultdict(dict)
     for index, image in enumerate(images):
-        if image.role is Role.NEW:
+        if image.is_new:
             drawn = hashlib.sha256(f"{image.size} {image.etag}".encode()).digest()
             folders[image.folder].setdefault(drawn, index)
     return sorted(index for drawn in folders.values() for _, index in sorted(drawn.items())[:most])
@@ -145,14 +151,20 @@ def findings(
     base: Sequence[Category],
     categories: Categories,
 ) -> tuple[Finding, ...]:
-    """What is no overlap, and still worth knowing: near things, related names, decisions that have no object."""
+    """What was decided, and what is no overlap and still worth knowing: near things, related names, decisions without an object."""
     found = overlaps(answers, labels, names, base, categories)
     seen = _looked_at(answers, labels, names, base)
     return (
         *_decided(found),
         *_nearest_things(seen, found, base),
-        *_related_names(seen, found, base),
-        *_pointless(found, names, categories),
+        *few(
+            list(_related_names(seen, found, base)),
+            "The names of {} are parts of names that the base has, or the other way round.".format,
+        ),
+        *few(
+            list(_pointless(found, names, categories)),
+            "spec.categories.overlaps names {} that the base knows nothing like, or that are not there. Nothing follows.".format,
+        ),
     )
 
 
@@ -181,10 +193,10 @@ def _seen(name: str, answers: Answers, rows: Indices, names: Vocabulary) -> _See
     return _Seen(
         name=name,
         images=len(rows),
-        counts={int(known[i]): int(counts[i]) for i in first},
+        counts={int(known[i]): int(counts[i]) for i in first} if name != UNKNOWN else {},
         confidence={int(known[i]): float(sure[i]) for i in first},
         same=names.same(name),
-        related=names.related(name),
+        related=names.related(name) if name != UNKNOWN else (),
     )
 
 
@@ -240,8 +252,10 @@ def _overlap(one: _Seen, index: int, known: Category, action: OnOverlap) -> Over
 
 
 def _told(found: Sequence[Overlap]) -> str:
-    """'panda' -> 'giant_panda' (67% of 24 images), 'rose' -> 'rose' (its name)"""
-    return listed([f"{one.category!r} -> {one.known!r} ({_evidence(one)})" for one in found])
+    """'panda' -> 'giant_panda' (67% of 24 images), 'rose' -> 'rose' (the same name)"""
+    shown = [f"{one.category!r} -> {one.known!r} ({_evidence(one)})" for one in found[:TOLD]]
+    more = f" and {len(found) - TOLD} more" if len(found) > TOLD else ""
+    return f"{', '.join(shown)}{more}"
 
 
 def _evidence(one: Overlap) -> str:
@@ -252,14 +266,18 @@ def _evidence(one: Overlap) -> str:
 
 def _decided(found: Sequence[Overlap]) -> Iterator[Finding]:
     said = {"Merge": "counts for", "Replace": "replaces", "KeepBoth": "is kept beside"}
-    for one in found:
-        if one.action != "Refuse":
-            yield Finding(
+    for action, words in said.items():
+        notes = [
+            Finding(
                 severity="note",
                 reason="CategoryOverlap",
                 category=one.category,
-                message=f"{one.category!r} {said[one.action]} {one.known!r} of the base ({_evidence(one)}).",
+                message=f"{one.category!r} {words} {one.known!r} of the base ({_evidence(one)}).",
             )
+            for one in found
+            if one.action == action
+        ]
+        yield from few(notes, f"The base knows {{}}: {action}, as spec.categories says.".format)
 
 
 def _nearest_things(
@@ -292,8 +310,8 @@ def _related_names(
                 severity="note",
                 reason="RelatedNames",
                 category=one.name,
-                message=f"The base has {listed(others)}, of which {one.name!r} may be a part or another word: of {one.images} images it"
-                " answers few or none so.",
+                message=f"The name {one.name!r} is like {listed(others)} of the base, but of {one.images} images it answers few or none"
+                " so.",
             )
 
 

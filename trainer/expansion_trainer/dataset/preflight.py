@@ -1,24 +1,20 @@
 """Says what is wrong with the images before a head is fitted: findings for the report, errors that end the run."""
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from expansion_contract.dataset import FEW, MANY, listed
-from expansion_contract.report import Category, DatasetReport, Finding, Quarantined
+from expansion_contract.report import DatasetReport, Finding, Quarantined
 from expansion_contract.resource import Mode
+from expansion_trainer.dataset.findings import few
 from expansion_trainer.dataset.scan import Scanned, SourceImage
 from expansion_trainer.dataset.split import Divided, Side
 from expansion_trainer.errors import BadDataset
 
+Severity = Literal["error", "warning", "note"]
 TOLERATED_UNDECODABLE = 0.2
 """Above this share something else is wrong than a few bad files."""
-SUSPICIOUS_SHARE = 0.5
-SUSPICIOUS_IMAGES = 4
-"""With fewer images half of them is chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,59 +61,6 @@ def dataset_report(scanned: Scanned, divided: Divided, preflight: Preflight) -> 
     )
 
 
-def known_to_base(
-    base_logits: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    categories: Sequence[str],
-    base: Sequence[Category],
-) -> tuple[Finding, ...]:
-    """New categories the base may know under another name. `base_logits`: (n, C0) of training images, `labels`: (n,).
-
-    A base category that answers several new ones knows none of them: it is only the nearest thing the base has.
-    """
-    answers = base_logits.argmax(axis=1)
-    claimed: dict[int, list[tuple[str, float]]] = defaultdict(list)
-    for index, name in enumerate(categories):
-        if usual := _usual(answers[labels == index]):
-            claimed[usual[0]].append((name, usual[1]))
-    return tuple(
-        _known(*new[0], base[answer]) if len(new) == 1 else _nearest([name for name, _ in new], base[answer])
-        for answer, new in claimed.items()
-    )
-
-
-def _usual(answers: NDArray[np.intp]) -> tuple[int, float] | None:
-    """The answer to half of the images or more, and to which share; None if there is none, or too few images to say."""
-    if len(answers) < SUSPICIOUS_IMAGES:
-        return None
-    answer, count = Counter(answers.tolist()).most_common(1)[0]
-    share = count / len(answers)
-    return (answer, share) if share >= SUSPICIOUS_SHARE else None
-
-
-def _known(name: str, share: float, known: Category) -> Finding:
-    return Finding(
-        severity="warning",
-        reason="KnownToBase",
-        category=name,
-        message=f"The base answers {_named(known)} to {share:.0%} of the training images of {name!r}. If both are the same thing,"
-        f" leave the folder out; if not, expect some {known.name!r} to be answered with {name!r}.",
-    )
-
-
-def _nearest(names: list[str], nearest: Category) -> Finding:
-    return Finding(
-        severity="note",
-        reason="NearestInBase",
-        message=f"To most images of {listed(names)} the base answers {_named(nearest)}: the nearest it has. Some {nearest.name!r} may be"
-        " answered with one of them.",
-    )
-
-
-def _named(category: Category) -> str:
-    return repr(f"{category.name} ({category.uid})" if category.uid else category.name)
-
-
 def _undecodable(images: Sequence[SourceImage], why: Mapping[int, str]) -> Iterator[Finding]:
     if not why:
         return
@@ -144,48 +87,48 @@ def _categories(divided: Divided, undecoded: frozenset[str], mode: Mode) -> Iter
     training, validation, test = (divided.counts(side) for side in Side)
     usable = len(divided.categories) - len(undecoded)
     if mode is Mode.REPLACE and usable == 1:
-        yield _error(
-            "OneCategory",
-            "Only one category has images that can be read: with mode Replace every answer would be it. Add a folder for what it"
-            " is not.",
+        yield Finding(
+            severity="error",
+            reason="OneCategory",
+            message="Only one category has images that can be read: with mode Replace every answer would be it. Add a folder for what"
+            " it is not.",
         )
-    for name, *sides in zip(divided.categories, training, validation, test, strict=True):
-        if name in undecoded:
-            yield _error("CategoryUnreadable", f"No image of {name!r} can be read. Replace them.", name)
-        elif not sides[0]:
-            yield _error("NoTrainingImages", _no_training(name, sum(sides)), name)
-        else:
-            yield from _held_out(name, sides[1], sides[2])
+    sides = {
+        name: n
+        for name, *n in zip(divided.categories, training, validation, test, strict=True)
+        if name not in undecoded
+    }
+    learned = [name for name, n in sides.items() if n[0]]
+    yield from _each("error", "CategoryUnreadable", _UNREADABLE, sorted(undecoded))
+    yield from _each("error", "NoImagesLeft", _LEFT_OUT, [name for name, n in sides.items() if not sum(n)])
+    yield from _each(
+        "error", "NoTrainingImages", _HELD_OUT, [x for x, n in sides.items() if sum(n) and not n[0]]
+    )
+    yield from _each("warning", "NoTestImages", _UNTESTED, [name for name in learned if not sides[name][2]])
+    yield from _each("note", "NoValidationImages", _SILENT, [name for name in learned if not sides[name][1]])
     yield from _small(
         {name: sum(n) for name, *n in zip(divided.categories, training, validation, test, strict=True)}
     )
 
 
-def _no_training(name: str, images: int) -> str:
-    if not images:
-        return f"Every image of {name!r} is left out because it also stands in another category. Delete the wrong copies."
-    return (
-        f"None of the {images} images of {name!r} falls on the training side (an image's content decides its side)."
-        f" Add images; {MANY} are a good aim."
-    )
+_UNREADABLE = "No image of {} can be read. Replace them."
+_LEFT_OUT = (
+    "Every image of {} is left out because it also stands in another category. Delete the wrong copies."
+)
+_HELD_OUT = (
+    f"No image of {{}} falls on the training side (an image's content decides its side). Add images ({MANY} each are a good aim), or"
+    " leave it out with spec.categories.include."
+)
+_UNTESTED = "{} has no test image, so nothing is known about how well it is recognised. Add images or raise spec.split.testPercent."
+_SILENT = "{} has no validation image, so it has no say in choosing and calibrating."
 
 
-def _held_out(name: str, validation: int, test: int) -> Iterator[Finding]:
-    if not test:
-        yield Finding(
-            severity="warning",
-            reason="NoTestImages",
-            category=name,
-            message=f"{name!r} has no test image, so nothing is known about how well it is recognised. Add images or raise"
-            " spec.split.testPercent.",
-        )
-    if not validation:
-        yield Finding(
-            severity="note",
-            reason="NoValidationImages",
-            category=name,
-            message=f"{name!r} has no validation image, so it has no say in choosing and calibrating.",
-        )
+def _each(severity: Severity, reason: str, sentence: str, names: Sequence[str]) -> Sequence[Finding]:
+    found = [
+        Finding(severity=severity, reason=reason, category=name, message=sentence.format(repr(name)))
+        for name in names
+    ]
+    return few(found, lambda categories: sentence.format(categories).replace(" has no ", " have no "))
 
 
 def _small(counts: Mapping[str, int]) -> Iterator[Finding]:
@@ -203,7 +146,3 @@ def _small(counts: Mapping[str, int]) -> Iterator[Finding]:
             reason="FewImages",
             message=f"Fewer than {MANY} usable images: {listed(small)}.",
         )
-
-
-def _error(reason: str, message: str, category: str | None = None) -> Finding:
-    return Finding(severity="error", reason=reason, message=message, category=category)

@@ -16,6 +16,7 @@ from expansion_contract.dataset import Role, listed
 from expansion_contract.labels import normalised
 from expansion_contract.report import Category, Finding
 from expansion_contract.resource import Split
+from expansion_trainer.dataset.findings import few
 from expansion_trainer.dataset.scan import SourceImage
 from expansion_trainer.errors import BadDataset
 
@@ -268,14 +269,22 @@ class Alike:
                 reason="UnlabelledCopies",
                 message=f"{len(self.copies)} unlabelled pictures are nearly the same as a labelled one and are left out.",
             )
-        for index in self.uniform:
-            yield Finding(
-                severity="warning",
-                reason="UniformCategory",
-                category=categories[index],
-                message=f"Most pictures of {categories[index]!r} are nearly the same picture. They are on every side of the hold-out, so"
-                " its test accuracy says little about other pictures. Add different ones.",
-            )
+        yield from few([_uniform(categories[index]) for index in self.uniform], _UNIFORM.format)
+
+
+_UNIFORM = (
+    "Most pictures of {} are nearly the same picture. They are on every side of the hold-out, so the test accuracy says little about"
+    " other pictures. Add different ones."
+)
+
+
+def _uniform(category: str) -> Finding:
+    return Finding(
+        severity="warning",
+        reason="UniformCategory",
+        category=category,
+        message=_UNIFORM.format(repr(category)),
+    )
 
 
 def _mostly(
