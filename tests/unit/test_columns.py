@@ -171,28 +171,47 @@ def test_without_a_base_only_the_new_ones_are_there():
 
 
 NAMES = st.sets(st.sampled_from("abcdefg"), min_size=1)
-STEP = st.tuples(NAMES, st.integers(1, 6))
+RUN = st.tuples(NAMES, st.integers(1, 6))
+STEP = st.one_of(RUN, st.integers(0, 9))
+"""A run of these new categories on a base of that size, or going back to the version of that number."""
 
 
-@settings(max_examples=300)
-@given(st.lists(STEP, min_size=2, max_size=8))
-def test_no_index_ever_changes_its_category(steps):
+def continued(versions: list[Columns]) -> Columns:
+    """The version whose category list is continued: it knows all indices that were ever given."""
+    return max(enumerate(versions), key=lambda one: (len(one[1].given), len(one[1].categories), one[0]))[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(RUN, st.lists(STEP, max_size=8))
+def test_no_index_ever_changes_its_category(first, steps):
     owner: dict[int, str] = {}
-    before: Columns | None = None
-    for today, size in steps:
-        base, names = base_of(size), sorted(today)
-        result = columns(base, names) if before is None else later(before, names, base)
+    versions: list[Columns] = []
+    for step in (first, *steps):
+        if isinstance(step, int):
+            versions.append(versions[step % len(versions)])
+            continue
+        today, base = sorted(step[0]), base_of(step[1])
+        result = later(continued(versions), today, base) if versions else columns(base, today)
         owners = {
             **{int(i): c.uid for i, c in zip(result.base, base, strict=True)},
-            **{int(i): name for i, name in zip(result.new, names, strict=True)},
+            **{int(i): name for i, name in zip(result.new, today, strict=True)},
         }
-        assert len(owners) == len(base) + len(names)
+        assert len(owners) == len(base) + len(today)
         assert all(owner.setdefault(index, who) == who for index, who in owners.items())
         assert len(set(owner.values())) == len(owner)
-        check(result, len(base) + len(names))
-        # What was published before and reaches further is what the next version continues.
-        if before is None or len(result.categories) >= len(before.categories):
-            before = result
+        check(result, len(base) + len(today))
+        versions.append(result)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(RUN, min_size=2, max_size=6))
+def test_the_same_inputs_give_the_same_indices_again(steps):
+    versions: list[Columns] = []
+    for today, size in steps:
+        names, base = sorted(today), base_of(size)
+        versions.append(later(continued(versions), names, base) if versions else columns(base, names))
+        again = later(continued(versions), names, base)
+        assert again.categories == versions[-1].categories
 
 
 def check(result: Columns, fitted: int) -> None:

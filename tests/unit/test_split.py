@@ -24,6 +24,11 @@ BASE = (
     Category(index=1, name="crane", uid="n02012849", group="base"),
     Category(index=2, name="crane", uid="n03126707", group="base"),
     Category(index=3, name="Persian cat", uid="n02123394", group="base"),
+    Category(index=4, name="sunglass", uid="n04355933", group="base"),
+    Category(index=5, name="sunglasses", uid="n04356056", group="base"),
+    Category(index=6, name="cougar", uid="n02125311", group="base"),
+    Category(index=7, name="rose", group="base"),
+    Category(index=8, name="rose", group="base"),
 )
 
 
@@ -161,6 +166,9 @@ def test_what_could_not_be_decoded_is_on_no_side():
         pytest.param("Tench", 0, id="name in another case"),
         pytest.param("persian_cat", 3, id="name with an underscore"),
         pytest.param("n03126707", 2, id="id of an ambiguous name"),
+        pytest.param("tenches", 0, id="plural"),
+        pytest.param("sunglass", 4, id="its own name before a plural"),
+        pytest.param("puma", 6, id="another word for it"),
     ],
 )
 def test_a_replay_folder_is_found_by_id_or_by_name(folder, index):
@@ -173,6 +181,12 @@ def test_an_ambiguous_replay_folder_is_not_used_and_the_ids_are_named():
     result = divided((image("crane/1.jpg", Role.REPLAY), 1), (image("tench/1.jpg", Role.REPLAY), 2))
     assert all_rows(result.replay) == [1]
     assert "Name the folder n02012849 or n03126707" in result.findings[0].message
+
+
+def test_two_earlier_categories_of_one_name_cannot_be_told_apart_by_a_folder():
+    result = divided((image("rose/1.jpg", Role.REPLAY), 1), (image("tench/1.jpg", Role.REPLAY), 2))
+    assert all_rows(result.replay) == [1]
+    assert result.findings[0].message.endswith("No name of a folder can tell them apart.")
 
 
 def test_some_unknown_replay_folders_are_named_and_left_out():

@@ -6,14 +6,14 @@ nearly the same follow the one with the smallest SHA-256 of them; a nearer twin 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expansion_contract.dataset import Role, listed
-from expansion_contract.labels import normalised
+from expansion_contract.labels import normalised, vocabulary
 from expansion_contract.report import Category, Finding
 from expansion_contract.resource import Split
 from expansion_trainer.dataset.findings import few
@@ -92,7 +92,7 @@ def divide(
     labels = _labels(images, categories, replay)
     usable = [index for index, label in enumerate(labels) if label is not None and ok[index]]
     chosen = _unique(usable, labels, digests)
-    alike = Alike.of(chosen.kept, labels, near or {})
+    alike = Alike.of(chosen.kept, labels, near or {}).without_emptied(chosen.kept, labels, digests, split)
     kept = [index for index in chosen.kept if index not in alike.copies]
     deciding = [digests[alike.leaders.get(index, index)] for index in range(len(digests))]
     sides = {side: _parts(kept, labels, deciding, split, side) for side in Side}
@@ -169,24 +169,28 @@ class BaseFolders:
 
     indices: Mapping[str, int]
     unknown: tuple[str, ...]
-    ambiguous: tuple[tuple[str, tuple[str, ...]], ...]  # a folder and the WordNet ids that share its name
+    ambiguous: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ]  # a folder and the WordNet ids of those that share its name
 
     @classmethod
     def of(cls, folders: Iterator[str], base: Sequence[Category]) -> "BaseFolders":
-        """By WordNet id, else by a name only one base category has."""
+        """By WordNet id, else by a name that only one base category has: its own before other words for it."""
+        base = list(base)
         by_id = {category.uid: category.index for category in base if category.uid}
-        by_name: dict[str, list[Category]] = defaultdict(list)
-        for category in base:
-            by_name[normalised(category.name)].append(category)
+        exact: dict[str, list[int]] = defaultdict(list)
+        for place, category in enumerate(base):
+            exact[normalised(category.name)].append(place)
+        other = vocabulary((category.uid, category.name) for category in base)
         indices, unknown, ambiguous = {}, [], []
         for folder in sorted(set(folders)):
-            named = by_name.get(normalised(folder), [])
+            named = [base[place] for place in exact.get(normalised(folder), ()) or other.same(folder)]
             if folder in by_id:
                 indices[folder] = by_id[folder]
             elif len(named) == 1:
                 indices[folder] = named[0].index
             elif named:
-                ambiguous.append((folder, tuple(category.uid for category in named)))
+                ambiguous.append((folder, tuple(category.uid for category in named if category.uid)))
             else:
                 unknown.append(folder)
         found = cls(indices=indices, unknown=tuple(unknown), ambiguous=tuple(ambiguous))
@@ -210,11 +214,13 @@ class BaseFolders:
                 " Name them by WordNet id (n02123394) or by the category's name (Persian cat).",
             )
         for folder, ids in self.ambiguous:
+            remedy = (
+                f"Name the folder {' or '.join(ids)}." if ids else "No name of a folder can tell them apart."
+            )
             yield Finding(
                 severity="warning",
                 reason="ReplayFolderAmbiguous",
-                message=f"The replay folder {folder!r} is not used: the base has {len(ids)} categories of that name. Name the folder"
-                f" {' or '.join(ids)}.",
+                message=f"The replay folder {folder!r} is not used: several categories of the base have that name. {remedy}",
             )
 
 
@@ -254,6 +260,22 @@ class Alike:
             uniform=tuple(sorted(uniform)),
         )
 
+    def without_emptied(
+        self, kept: Sequence[int], labels: Sequence[Label | None], digests: Sequence[str], split: Split
+    ) -> "Alike":
+        """A few large groups may all fall on one side: a category of which another side would be empty is not held together."""
+        alone: set[tuple[Label | None, Side]] = set()
+        together: set[tuple[Label | None, Side]] = set()
+        for index in kept:
+            alone.add((labels[index], side_of(digests[index], split)))
+            together.add((labels[index], side_of(digests[self.leaders.get(index, index)], split)))
+        emptied = {label[1] for label, _ in alone - together if label and label[0] is Role.NEW}
+        if not emptied:
+            return self
+        loose = {(Role.NEW, index) for index in emptied}
+        leaders = {index: leader for index, leader in self.leaders.items() if labels[index] not in loose}
+        return replace(self, leaders=leaders, uniform=tuple(sorted({*self.uniform, *emptied})))
+
     def findings(self, images: Sequence[SourceImage], categories: Sequence[str]) -> Iterator[Finding]:
         yield from _near_contradictions(self.contradicting, images)
         if groups := len(set(self.leaders.values())):
@@ -273,7 +295,7 @@ class Alike:
 
 
 _UNIFORM = (
-    "Most pictures of {} are nearly the same picture. They are on every side of the hold-out, so the test accuracy says little about"
+    "Most pictures of {} are nearly the same as others of it. They are on every side of the hold-out, so the test accuracy says little about"
     " other pictures. Add different ones."
 )
 
