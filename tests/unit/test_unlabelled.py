@@ -146,3 +146,10 @@ def test_single_images_of_many_categories_still_suspect_only_what_is_near():
         new={**divided.new, Side.TRAINING: replace(new, labels=np.arange(20))},
     )
     assert left_out(single, without_new_categories(single, bottlenecks, images, digests)) == set()
+
+
+def test_photographs_that_merely_look_like_a_new_category_stay_evidence():
+    """Between an old thing and a new one: the looser the limits, the more of them they would take."""
+    between = (0.8 * NEW[:1] + 0.2 * OLD[:1]).repeat(2, axis=0)
+    given = data(np.concatenate([drawn(OLD, 6, seed=3), drawn(between, 40, seed=4)]))
+    assert len(left_out(given[0], without_new_categories(*given))) <= 8
