@@ -25,7 +25,9 @@ from expansion_trainer.bottlenecks.engine import engine_of
 from expansion_trainer.bottlenecks.extract import fingerprint
 from expansion_trainer.errors import BadWeights, BaseMissing, PackRefused
 from expansion_trainer.export import saved_model
+from expansion_trainer.export.saved_model import Exported
 from expansion_trainer.head.fit import FittedHead
+from expansion_trainer.head.projection import Projected, Projection
 from expansion_trainer.head.softmax import Rows
 from expansion_trainer.packs import files, probes
 from expansion_trainer.packs.pack import Answers, Images, Pack, grown
@@ -113,8 +115,17 @@ def pack_of(backbone: Backbone, head: FittedHead, categories: list[Category]) ->
     return grown(probes.bare(backbone), model, shown, nothing)
 
 
+def projected(backbone: Backbone) -> Projected:
+    random = np.random.default_rng(2)
+    matrix = random.normal(size=(backbone.bottleneck_size, 6)).astype(np.float32)
+    weights = np.zeros((6, len(backbone.categories) + len(NEW)), np.float32)
+    weights[:, -len(NEW) :] = random.normal(size=(6, len(NEW)))
+    return Projected(projection=Projection(matrix=matrix), weights=weights)
+
+
 def write_model(folder: Path, backbone: Backbone, head: FittedHead, categories: list[Category]) -> None:
-    saved_model.write(folder, backbone, head, categories)
+    exported = Exported(backbone=backbone, head=head, categories=categories, projected=projected(backbone))
+    saved_model.write(folder, exported)
 
 
 def write_variables(folder: Path, backbone: Backbone, *_: Any) -> None:
@@ -239,6 +250,16 @@ def test_its_network_gives_the_pretrained_ones_bottlenecks_bit_by_bit(tmp_path, 
     assert bottlenecks(rebuilt).tobytes() == bottlenecks(lite0).tobytes()
 
 
+def test_it_answers_as_it_was_exported_random_features_included(tmp_path, version, lite0):
+    starting = loaded(tmp_path, base=None, model=version)
+    shown = bottlenecks(lite0)
+    head, beside = fitted(lite0), projected(lite0)
+    expected = (
+        shown @ head.weights + head.bias + np.maximum(shown @ beside.projection.matrix, 0) @ beside.weights
+    )
+    np.testing.assert_allclose(starting.logits(shown), expected, rtol=1e-5, atol=1e-4)
+
+
 def test_cached_bottlenecks_of_the_pretrained_network_are_found_again(tmp_path, version, lite0):
     rebuilt = loaded(tmp_path, base=None, model=version).backbone
     assert fingerprint(rebuilt, "float32") == fingerprint(lite0, "float32")
@@ -297,7 +318,7 @@ def test_a_damaged_pack_of_a_version_that_is_still_there_is_refused(tmp_path, ow
 
 def test_a_version_of_a_release_without_packs_says_how_it_gets_one(tmp_path, tiny_backbone):
     old = publish(tiny_backbone, tmp_path / "old", without=layout.PACK)
-    with pytest.raises(PackRefused, match=r"wrote no pack.*raise its spec\.retrain\.revision"):
+    with pytest.raises(PackRefused, match=r"carries no pack.*raise its spec\.retrain\.revision"):
         loaded(tmp_path, base=None, model=old)
 
 

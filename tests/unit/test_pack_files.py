@@ -21,7 +21,11 @@ from expansion_trainer.packs.pack import Pack, Probes, grown
 @pytest.fixture
 def pack() -> Pack:
     before = built(images([0, 1, 2, 3] * 15))
-    state = {"thresholds": np.array([0.5, 0.25]), "means": np.ones((2, 3), np.float32)}
+    state = {
+        "thresholds": np.array([0.5, 0.25]),
+        "means": np.ones((2, 3), np.float32),
+        "method": np.array("Gen"),
+    }
     return grown(before, answers(5), images([4] * 12, first=900), images([4] * 6, first=990), state)
 
 

@@ -9,6 +9,8 @@ from expansion_trainer.backbones import catalogue, published
 from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.errors import InvalidRun, PackRefused
 from expansion_trainer.head.fit import BaseHead
+from expansion_trainer.head.projection import Projected
+from expansion_trainer.head.softmax import Array
 from expansion_trainer.packs import files, probes
 from expansion_trainer.packs.pack import Pack
 from expansion_trainer.published_base import PublishedVersion
@@ -24,6 +26,12 @@ class StartingModel:
     frozen: int  # of C, the first ones: the pretrained network's
     pack: Pack | None  # None: a pretrained network of whose categories nothing but the head is known
     address: str  # of the version, or the network's name: for people
+    projected: Projected | None = None  # what its logits are beside the head's
+
+    def logits(self, bottlenecks: Array) -> Array:
+        """(n, D) to (n, C), as it answers today."""
+        linear = self.head.logits(bottlenecks)
+        return linear if self.projected is None else linear + self.projected.logits(bottlenecks)
 
 
 def load(run: TrainingRun, stores: Stores) -> StartingModel:
@@ -85,4 +93,5 @@ def _published(version: PublishedVersion, stores: Stores) -> StartingModel:
         frozen=pack.frozen,
         pack=pack,
         address=version.place.uri,
+        projected=published.projected(folder),
     )

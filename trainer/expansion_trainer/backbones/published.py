@@ -13,11 +13,14 @@ from expansion_contract.report import Category
 from expansion_trainer.backbones import catalogue
 from expansion_trainer.backbones.catalogue import Backbone, Network
 from expansion_trainer.errors import BadWeights
+from expansion_trainer.head.projection import Projected, Projection
 from expansion_trainer.head.softmax import Rows
 
 _CHECKPOINT = "variables/variables"
-_KEY = "backbone/{}/.ATTRIBUTES/VARIABLE_VALUE"
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_KEY = f"backbone/{{}}{_VALUE}"
 """Of the network's variables, in their order, as export/saved_model.py keeps them."""
+_PROJECTION, _PROJECTED = f"projection{_VALUE}", f"projected_weights{_VALUE}"
 
 
 def backbone(
@@ -40,6 +43,15 @@ def backbone(
         categories=categories,
         model=model,
     )
+
+
+def projected(folder: Path) -> Projected | None:
+    """What the version's logits are beside its head's, if anything: too large for a pack, so it comes from the variables, too."""
+    checkpoint = tf.train.load_checkpoint(str(folder / _CHECKPOINT))
+    if not checkpoint.has_tensor(_PROJECTED):
+        return None
+    projection = Projection(matrix=checkpoint.get_tensor(_PROJECTION))
+    return Projected(projection=projection, weights=checkpoint.get_tensor(_PROJECTED))
 
 
 def _network(extractor: Extractor, folder: Path, address: str) -> Network:

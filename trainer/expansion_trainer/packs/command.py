@@ -1,8 +1,7 @@
 """`expansion pack build`: from what stands on the command line to a pack, and what to tell whoever asked for it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 from expansion_contract import layout
@@ -14,6 +13,7 @@ from expansion_storage import open_prefix
 from expansion_trainer.backbones import catalogue
 from expansion_trainer.packs import build
 from expansion_trainer.packs.build import Built, Places
+from expansion_trainer.packs.pace import Pace
 from expansion_trainer.packs.source import Source, source
 from expansion_trainer.progress import Clock
 
@@ -49,33 +49,6 @@ def _fetch(access: StorageAccess) -> catalogue.Fetch:
         open_prefix(folder, access).download(name, target)
 
     return fetch
-
-
-@dataclass(kw_only=True)
-class Pace:
-    """How far a build is, how fast, and how much longer. What it takes up from an earlier one says nothing about its speed."""
-
-    total: int
-    message: str
-    show: Callable[[Progress], None]
-    clock: Clock
-    _began: tuple[datetime, int] | None = field(default=None, init=False)
-
-    def tell(self, done: int) -> None:
-        now = self.clock()
-        self._began = self._began or (now, done)
-        seconds = (now - self._began[0]).total_seconds()
-        speed = (done - self._began[1]) / seconds if seconds > 0 and done > self._began[1] else None
-        self.show(
-            Progress(
-                run_id="",
-                stage="Pack",
-                percent=100 * done // max(self.total, 1),
-                message=self.message,
-                images_per_second=speed,
-                eta_seconds=(self.total - done) / speed if speed else None,
-            )
-        )
 
 
 def _summary(built: Built, images: Source, categories: Sequence[Category], out: str) -> Iterator[str]:

@@ -72,10 +72,18 @@ def must_fit(pack: Pack, backbone: Backbone, address: str) -> None:
     if different := pack.extractor.differences(here):
         raise PackRefused(
             f"The pack at {address} is of {pack.extractor}, this run's network is {here}; they differ in {', '.join(different)}. Its"
-            f" numbers mean nothing to this network: give a pack of {here.architecture} (`expansion pack build --architecture"
-            f" {here.architecture}` makes one), or remove spec.base.pack."
+            f" numbers mean nothing to this network. {_what_now(pack, here)}"
         )
     _must_answer_alike(pack, backbone, address)
+
+
+def _what_now(pack: Pack, here: Extractor) -> str:
+    if len(pack.expansions):
+        return "Grow this version with the trainer's image that published it, or let its owner train it anew with this one."
+    return (
+        f"Give a pack of {here.architecture} (`expansion pack build --architecture {here.architecture}` makes one), or remove"
+        " spec.base.pack."
+    )
 
 
 def _must_answer_alike(pack: Pack, backbone: Backbone, address: str) -> None:
