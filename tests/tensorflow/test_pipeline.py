@@ -143,7 +143,7 @@ def test_the_new_categories_are_recognised(expanded: Trained, photos: Path) -> N
     metrics = expanded.report.metrics
     assert metrics is not None
     assert metrics.new.n > 10
-    assert metrics.new.value > 0.9
+    assert metrics.new.value > 0.8
     answers = LoadedModel(expanded.candidate).answers([(photos / "rot" / "1.png").read_bytes()])
     assert answers[0].names[0] == "rot"
 
@@ -212,7 +212,7 @@ def test_mode_replace_knows_the_new_categories_only(prepare: Prepare) -> None:
     assert [category.index for category in stored_categories(replaced.candidate)] == [0, 1, 2]
     assert report.metrics is not None
     assert report.metrics.base_drop is None
-    assert report.metrics.new.value > 0.9
+    assert report.metrics.new.value > 0.8
     assert report.head is not None
     assert report.head.evidence == []
 

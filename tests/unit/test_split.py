@@ -263,6 +263,17 @@ def test_a_category_of_one_picture_over_and_over_is_not_emptied_but_told():
     assert (finding.reason, finding.category) == ("UniformCategory", "daisy")
 
 
+def test_groups_that_all_fall_on_one_side_do_not_empty_the_others():
+    contents = [*on(Side.TRAINING, 6), *on(Side.TEST, 3)]
+    pairs = [(image(f"daisy/{n}.jpg"), content) for n, content in enumerate(contents)]
+    near = [[0, 1, 6], [2, 3, 7], [4, 5, 8]]
+    leaders_on_test = [[6, 0, 1], [7, 2, 3], [8, 4, 5]]
+    for groups in (near, leaders_on_test):
+        result = divided(*pairs, near=groups)
+        assert len(result.new[Side.TRAINING]) > 0
+        assert len(result.new[Side.TEST]) > 0
+
+
 def test_exact_copies_are_counted_once_before_near_ones_are_looked_at():
     pairs = [(image("daisy/1.jpg"), "same"), (image("daisy/2.jpg"), "same"), (image("daisy/3.jpg"), "near")]
     pairs += [(image(f"daisy/{n}.jpg"), n) for n in range(4, 9)]

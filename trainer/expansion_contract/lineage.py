@@ -7,8 +7,11 @@ from expansion_contract.version import ServingDocument, VersionManifest
 
 def given(document: ServingDocument | None, versions: Sequence[VersionManifest]) -> tuple[str, ...]:
     """New categories that ever got an index, in the order of their indices: the longest list anybody wrote down."""
-    lists: list[list[str]] = [document.given if document else [], *(manifest.given for manifest in versions)]
-    return tuple(max(lists, key=lambda names: len(names)))
+    told = tuple(document.given) if document else ()
+    for manifest in versions:
+        if len(manifest.given) > len(told):
+            told = tuple(manifest.given)
+    return told
 
 
 def continued(versions: Sequence[VersionManifest]) -> VersionManifest | None:

@@ -80,6 +80,8 @@ FITTED = (Side.TRAINING, Side.VALIDATION)
 def added_images(starting: StartingModel, ground: Ground, dealt: Dealt, side: Side) -> Labelled:
     """Real bottlenecks of every added category: from the pack, from replay images of earlier ones, and today's."""
     new = dealt.training if side is Side.TRAINING else dealt.validation
+    if len(ground.earlier) == 0:
+        return new
     parts = [ground.added(part) for part in _of_earlier(starting, dealt, side)]
     return Labelled(
         bottlenecks=np.concatenate([*(part.bottlenecks for part in parts), new.bottlenecks]),

@@ -28,9 +28,10 @@ from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.bottlenecks.cache import Cache
 from expansion_trainer.bottlenecks.extract import Extracted, extract, extract_arrays
 from expansion_trainer.columns import NEVER, Columns, columns
-from expansion_trainer.dataset import overlap, preflight
+from expansion_trainer.dataset import near_duplicates, overlap, preflight
 from expansion_trainer.dataset.scan import Scanned, SourceImage, scan
 from expansion_trainer.dataset.split import Divided, Side, divide
+from expansion_trainer.dataset.unlabelled import without_new_categories
 from expansion_trainer.evaluation.joint import Joint, joint
 from expansion_trainer.evaluation.score import Model, Scores, Unseen, scored
 from expansion_trainer.evidence_report import evidence_report
@@ -187,7 +188,10 @@ def _extract(work: _Work, scanned: Scanned, backbone: Backbone) -> tuple[Extract
 def _divide(work: _Work, scanned: Scanned, extracted: Extracted, starting: StartingModel) -> Divided:
     run = work.run
     base = [category for category in starting.categories if _answers(category)]
-    divided = divide(scanned.images, extracted.digests, extracted.ok, base, run.split)
+    images, digests = scanned.images, extracted.digests
+    near = near_duplicates.leaders(extracted.bottlenecks, digests, np.flatnonzero(extracted.ok).tolist())
+    divided = divide(images, digests, extracted.ok, base, run.split, near)
+    divided = without_new_categories(divided, extracted.bottlenecks, images, digests)
     checked = preflight.check(scanned, divided, extracted.why, run.mode)
     work.draft.note(dataset=preflight.dataset_report(scanned, divided, checked))
     work.draft.add_findings([*_missing_gpu(run), *checked.findings, *extracted.findings])

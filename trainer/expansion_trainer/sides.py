@@ -1,6 +1,6 @@
 """Deals bottlenecks out to those who may see them: fitting, choosing, or measuring, and nobody gets another one's. NumPy only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,11 @@ class Bottlenecks:
     images: Array  # (n, D), a row for each scanned image
     digests: NDArray[np.str_]  # (n,), of their contents
     pictures: Array  # (m, D), a row for each procedural image; m = 0 in mode Replace
+
+    def groups(self, leaders: Mapping[int, int]) -> NDArray[np.int64]:
+        """(n,), one number for pictures that are held together; in the order of contents, whatever the files are called."""
+        rank = np.argsort(np.argsort(self.digests, kind="stable"), kind="stable")
+        return rank[np.array([leaders.get(row, row) for row in range(len(self.digests))], np.int64)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,8 +59,9 @@ def deal(divided: Divided, bottlenecks: Bottlenecks, known: Known = Known()) -> 
     """A pack's bottlenecks of frozen categories are evidence; those of earlier categories wait for head/chain.py."""
     held_out = {evidence.kind: evidence for evidence in _evidence(divided, bottlenecks, Side.TEST, known)}
     frozen = known.frozen
+    groups = bottlenecks.groups(divided.leaders)
     return Dealt(
-        training=_labelled(divided.new[Side.TRAINING], bottlenecks),
+        training=_labelled(divided.new[Side.TRAINING], bottlenecks, groups),
         validation=_labelled(divided.new[Side.VALIDATION], bottlenecks),
         test=_labelled(divided.new[Side.TEST], bottlenecks),
         images={side: _by_content(part, bottlenecks).rows for side, part in divided.new.items()},
@@ -79,9 +85,13 @@ def _frozen(part: Part, frozen: int | None) -> Part:
     return Part(rows=part.rows[chosen], labels=part.labels[chosen])
 
 
-def _labelled(part: Part, bottlenecks: Bottlenecks) -> Labelled:
+def _labelled(part: Part, bottlenecks: Bottlenecks, groups: NDArray[np.int64] | None = None) -> Labelled:
     part = _by_content(part, bottlenecks)
-    return Labelled(bottlenecks=bottlenecks.images[part.rows], labels=part.labels)
+    return Labelled(
+        bottlenecks=bottlenecks.images[part.rows],
+        labels=part.labels,
+        groups=None if groups is None else groups[part.rows],
+    )
 
 
 def _by_content(part: Part, bottlenecks: Bottlenecks) -> Part:

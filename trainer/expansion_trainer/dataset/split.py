@@ -6,7 +6,7 @@ nearly the same follow the one with the smallest SHA-256 of them; a nearer twin 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -69,6 +69,7 @@ class Divided:
     unlabelled: Sides
     duplicates: int  # files left out because their content stands elsewhere or under contradicting labels
     findings: tuple[Finding, ...]
+    leaders: Mapping[int, int] = field(default_factory=dict)  # nearly equal pictures that are held together
 
     def counts(self, side: Side) -> tuple[int, ...]:
         """Images of each new category on this side."""
@@ -102,6 +103,7 @@ def divide(
         replay={side: parts[Role.REPLAY] for side, parts in sides.items()},
         unlabelled={side: parts[Role.UNLABELLED] for side, parts in sides.items()},
         duplicates=len(usable) - len(kept),
+        leaders=alike.leaders,
         findings=(
             *replay.findings(),
             *_contradictions(chosen.contradicting, images),
