@@ -72,8 +72,8 @@ def _outcomes(told: Told, changes: tuple[str, ...], now: datetime) -> Iterator[O
     elif not is_current(told.live):
         yield Outcome(effect=Effect.UNKNOWN, says=_not_current(told.live))
     else:
-        anyway = frozenset(_steps(possible(Told(live=told.live, edited=told.live))[0], now))
-        for seen in possible(told):
+        anyway = frozenset(_steps(possible(Told(live=told.live, edited=told.live), now)[0], now))
+        for seen in possible(told, now):
             yield _outcome(seen, anyway, told, now)
 
 
@@ -141,9 +141,13 @@ def _obstacle(seen: Observed, finding: Finding, told: Told) -> Outcome | None:
     if finding.stage is Stage.GATE and _is_news(seen, told):
         says = f"The gate is asked again, without a Job, and refuses: {finding.message}"
         return Outcome(effect=Effect.GATE, says=says)
-    if finding.stuck and finding.stage is Stage.TRAINING and _is_news(seen, told):
+    if finding.stage is Stage.TRAINING and finding.stuck and _is_news(seen, told):
         says = f"Run {seen.run_id} has failed before, {finding.reason}: {finding.message}"
         return Outcome(effect=Effect.REFUSED, says=says)
+    if finding.stage is Stage.TRAINING and seen.job is None and _is_another_run(seen, told):
+        return Outcome(
+            effect=Effect.TRAIN, says=f"A Job will train {_named(seen)}, but not yet. {finding.message}"
+        )
     is_asked_now = told.live.spec.serving.version != told.edited.spec.serving.version
     if is_asked_now and (missing := policies.missing_pin(seen)):
         return Outcome(effect=Effect.REFUSED, says=missing)
@@ -151,8 +155,12 @@ def _obstacle(seen: Observed, finding: Finding, told: Told) -> Outcome | None:
 
 
 def _is_news(seen: Observed, told: Told) -> bool:
+    return told.live.spec.acceptance != told.edited.spec.acceptance or _is_another_run(seen, told)
+
+
+def _is_another_run(seen: Observed, told: Told) -> bool:
     last = told.live.status.run
-    return told.live.spec.acceptance != told.edited.spec.acceptance or last is None or last.id != seen.run_id
+    return last is None or last.id != seen.run_id
 
 
 def _first(seen: Observed, told: Told) -> str:

@@ -5,6 +5,7 @@ Status is a summary: where it leaves a question open, there is one Observed for 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 
 from expansion_contract import run
@@ -15,6 +16,7 @@ from expansion_contract.resource import ClassifierExpansion, Figures, HistoryEnt
 from expansion_contract.run import Owner, PackBase, PublishedBase, Start
 from expansion_contract.version import AgentStatus, ServingDocument, VersionManifest
 from expansion_operator import policies, starts
+from expansion_operator.conditions import stamp
 from expansion_operator.manifests.pod import job_name, serving_name
 from expansion_operator.observed import (
     BaseSeen,
@@ -56,10 +58,10 @@ def is_current(expansion: ClassifierExpansion) -> bool:
     )
 
 
-def possible(told: Told) -> tuple[Observed, ...]:
+def possible(told: Told, now: datetime) -> tuple[Observed, ...]:
     """What the operator may see after the edit. `told.live` must be current."""
     return tuple(
-        _settled(_observed(told, run_id, report), told.live)
+        _settled(_observed(told, run_id, report, now), told.live)
         for run_id in _run_ids(told)
         for report in _reports(told, run_id)
     )
@@ -209,7 +211,7 @@ def _drop(shown: str | None, best: bool) -> BaseDrop:
 # Everything together
 
 
-def _observed(told: Told, run_id: str, report: RunReport | None) -> Observed:
+def _observed(told: Told, run_id: str, report: RunReport | None, now: datetime) -> Observed:
     dataset = told.live.status.dataset
     listing = Listing(
         digest=_digest(told.live),
@@ -226,13 +228,13 @@ def _observed(told: Told, run_id: str, report: RunReport | None) -> Observed:
         run_id=run_id,
         run_written=report is not None,
         report=ReportSeen(report=report) if report else None,
-        job=_job(told.live, run_id),
+        job=_job(told.live, run_id, now),
         versions=tuple(_versions(told.live)),
     )
 
 
-def _job(live: ClassifierExpansion, run_id: str) -> JobSeen | None:
-    """The run under way; that of another run is taken for gone already."""
+def _job(live: ClassifierExpansion, run_id: str, now: datetime) -> JobSeen | None:
+    """The run under way, which gets on; that of another run is taken for gone already."""
     run_status = live.status.run
     if run_status is None or run_status.id != run_id or run_status.outcome is not None or live.spec.suspend:
         return None
@@ -243,6 +245,7 @@ def _job(live: ClassifierExpansion, run_id: str) -> JobSeen | None:
         ours=True,
         phase=JobPhase.RUNNING,
         created_at=run_status.started_at or "",
+        pending_since=stamp(now),
     )
 
 

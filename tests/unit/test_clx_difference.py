@@ -44,6 +44,8 @@ EDITS: list[dict[str, Any]] = [
     {"serving": {"version": 2}},
     {"serving": {"version": 77}},
     {"retrain": {"updatePolicy": "Finish"}},
+    {"retrain": {"maxRunsPerDay": 1}},
+    {"retrain": {"maxRunsPerDay": 3}},
     {"compute": {"gpusPerWorker": 0}},
     {"compute": {"podTemplate": {"resources": {"limits": {"memory": "32Gi"}}}}},
     {"compute": {}},
@@ -99,7 +101,8 @@ def done(world: World, **spec: Any) -> Effect:
         return Effect.NOTHING
     if ready(world) in {"UnknownArchitecture", "NotSupported", "InvalidSpec"}:
         return Effect.REFUSED
-    if set(world.started) - set(without.started):
+    waits = ready(world) == "BudgetSpent" and run_of(world.expansion) != run_of(without.expansion)
+    if set(world.started) - set(without.started) or waits:
         return Effect.TRAIN
     if set(world.numbers) - set(without.numbers) or told_version(world) not in {
         before,
@@ -228,6 +231,23 @@ def test_an_edit_while_a_run_is_under_way_says_whether_it_goes_on() -> None:
         Effect.GATE,
         "the gate will hold its model to the new thresholds.",
     )
+
+
+def test_a_run_that_the_budget_holds_back_is_still_a_run() -> None:
+    world = settled(retrain={"maxRunsPerDay": 1})
+    said = predicted(world, training={"seed": 1})
+    assert said.effect is Effect.TRAIN
+    assert "but not yet. spec.retrain.maxRunsPerDay (1) is spent" in said.says
+
+
+def test_a_run_that_began_long_ago_is_not_taken_for_hung() -> None:
+    """Status has no sign of life, only the start."""
+    world = World()
+    world.look()
+    world.pass_time()
+    world.look()
+    week = told(world, retrain={"pollInterval": "1h"})
+    assert difference(week, at(7 * 86400)).effect is Effect.NOTHING
 
 
 def test_a_report_gives_the_gate_s_exact_verdict() -> None:
