@@ -15,5 +15,9 @@ def given(document: ServingDocument | None, versions: Sequence[VersionManifest])
 
 
 def continued(versions: Sequence[VersionManifest]) -> VersionManifest | None:
-    """The version that knows every index given: the newest of those with the longest list."""
-    return max(versions, key=lambda manifest: (len(manifest.given), manifest.version), default=None)
+    """The version that knows every index given: the longest list, the most categories (a base may shrink), the newest."""
+    return max(
+        versions,
+        key=lambda manifest: (len(manifest.given), manifest.categories, manifest.version),
+        default=None,
+    )

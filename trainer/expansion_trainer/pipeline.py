@@ -159,7 +159,8 @@ def _overlaps(work: _Work, scanned: Scanned, starting: StartingModel) -> tuple[O
     images = [scanned.images[index] for index in overlap.sample(scanned.images)]
     seen = extract(images, starting.backbone, Cache(place=work.stores.cache), lambda *_: None)
     names = sorted({image.folder for image in images})
-    labels = np.array([names.index(image.folder) for image in images], np.int64)[seen.ok]
+    place = {name: index for index, name in enumerate(names)}
+    labels = np.array([place[image.folder] for image in images], np.int64)[seen.ok]
     base, asked = starting.categories, work.run.categories
     answers = overlap.answered(starting.head.logits, seen.bottlenecks[seen.ok], base, starting.temperature)
     found = overlap.overlaps(answers, labels, names, base, asked)
