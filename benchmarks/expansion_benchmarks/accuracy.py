@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from expansion_benchmarks import cases, sets, tables
 from expansion_benchmarks.cases import EVIDENCE, Old, grown
-from expansion_benchmarks.features import Features, keep_head
+from expansion_benchmarks.features import Features, digest_of, keep_head
 from expansion_benchmarks.figures import Measured, figures, together
 from expansion_benchmarks.sets import Source
 from expansion_benchmarks.strangers import told
@@ -22,6 +22,7 @@ from expansion_benchmarks.targets import calibrated, verdict
 from expansion_contract.resource import Solver
 from expansion_trainer.dataset.split import Side
 from expansion_trainer.head import fit
+from expansion_trainer.head.solve import Options
 
 NETWORKS = ("MobileNetV2", "EfficientNetLite0")
 EXTRA = (
@@ -33,6 +34,12 @@ HEAD_HAS_SEEN = {"InceptionV3"}
 """The reconstructed weights' head was fitted on the very images that measure the base (it knows 98 % of them, and 57 % of others)."""
 STRANGERS = ("replay", "none")
 """Evidence with which a row also measures how pictures of unknown things are told; it takes four more fits."""
+SOLVERS = (
+    *(f"head/{name}.py" for name in ("calibration", "discriminant", "evidence", "fit", "material", "near")),
+    *(f"head/{name}.py" for name in ("softmax", "solve", "solved", "statistics")),
+    "packs/core.py",
+)
+"""Sources of the trainer on which a row depends."""
 SETS = ("flowers5", "digits", "caltech")
 
 
@@ -45,36 +52,55 @@ class Asked:
     networks: tuple[str, ...]
     evidence: tuple[str, ...]
     sources: tuple[Source, ...]
-    solver: Solver
+    options: Options
+
+    @property
+    def made_by(self) -> str:
+        """Of what decides a row beside the images: an edit there makes it stale."""
+        return digest_of(SOLVERS, str(self.options))
 
     def features(self, network: str) -> Features:
         return Features(network=network, data=self.data, place=self.place, scratch=self.scratch)
 
 
-def rows(asked: Asked) -> Iterator[dict[str, Any]]:
+Kept = Mapping[tuple[str, str, str], dict[str, Any]]
+"""Rows that an earlier run measured, by network, new set and evidence."""
+
+
+def rows(asked: Asked, kept: Kept) -> Iterator[dict[str, Any]]:
     for network in asked.networks:
         features = asked.features(network)
         old = Old(features=features, data=asked.data)
         for source in asked.sources:
-            yield from _rows_of(asked, old, source)
+            missing = [
+                evidence for evidence in asked.evidence if _is_missing(asked, kept, network, source, evidence)
+            ]
+            if missing:
+                yield from _rows_of(asked, old, source, missing)
 
 
-def _rows_of(asked: Asked, old: Old, source: Source) -> Iterator[dict[str, Any]]:
+def _is_missing(asked: Asked, kept: Kept, network: str, source: Source, evidence: str) -> bool:
+    if network in HEAD_HAS_SEEN and (network, source.name, evidence) not in EXTRA:
+        return False
+    found = kept.get((network, source.name, evidence))
+    return found is None or found.get("made_by") != asked.made_by or found.get("deals") != source.turns
+
+
+def _rows_of(asked: Asked, old: Old, source: Source, missing: Sequence[str]) -> Iterator[dict[str, Any]]:
     features = old.features
     deals = [sets.new_set(source, features, turn) for turn in range(source.turns)]
     elsewhere = None if source.folder.name == sets.ELSEWHERE else sets.elsewhere(asked.data, features)
     alone = _alone(deals)
-    options = replace(cases.OPTIONS, solver=asked.solver)
-    for evidence in asked.evidence:
-        if features.network in HEAD_HAS_SEEN and (features.network, source.name, evidence) not in EXTRA:
-            continue
-        heads = [Measured(grown=grown(evidence, deal, old, options), new=deal, old=old) for deal in deals]
-        parts = [figures(head, elsewhere) for head in heads]
+    for evidence in missing:
+        heads = [
+            Measured(grown=grown(evidence, deal, old, asked.options), new=deal, old=old) for deal in deals
+        ]
         keep_head(asked.heads / f"{features.network}-{source.name}-{evidence}.npz", heads[0].grown.head)
-        row = {"backbone": features.network, "new_set": source.name, "evidence": evidence, **together(parts)}
+        row: dict[str, Any] = {"backbone": features.network, "new_set": source.name, "evidence": evidence}
+        row |= together([figures(head, elsewhere) for head in heads])
         row |= {"alone": alone, "categories": len(deals[0].categories), "left_out": len(deals[0].left_out)}
         row |= {"head_has_seen_base_images": features.network in HEAD_HAS_SEEN, "deals": len(deals)}
-        row |= {"unknown": told(heads[0]) if evidence in STRANGERS else None}
+        row |= {"unknown": told(heads[0]) if evidence in STRANGERS else None, "made_by": asked.made_by}
         row |= {"verdict": verdict(row), "calibrated": calibrated(row)}
         print(tables.line(row), flush=True)
         yield row
@@ -111,6 +137,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=FOLDER",
         help="also a set of yours, one folder for each category; categories that the base already answers are left out",
     )
+    found.add_argument("--again", action="store_true", help="also rows whose solver has not changed since")
     found.add_argument("--solver", type=Solver, default=Solver.AUTO, choices=list(Solver))
     found.add_argument("--turns", type=int, default=3, help="deals of a set that has few images per category")
     return found
@@ -131,21 +158,36 @@ def asked(arguments: argparse.Namespace, scratch: Path) -> Asked:
         networks=tuple(arguments.backbone or (*NETWORKS, *HEAD_HAS_SEEN)),
         evidence=tuple(arguments.evidence or EVIDENCE),
         sources=(*known, *own),
-        solver=arguments.solver,
+        options=replace(cases.OPTIONS, solver=arguments.solver),
     )
 
 
 def main() -> None:
     arguments = parser().parse_args()
-    found = []
+    path = arguments.out / "accuracy.json"
+    written = json.loads(path.read_text()) if path.exists() and not arguments.again else []
+    kept = {(row["backbone"], row["new_set"], row["evidence"]): row for row in written}
     with TemporaryDirectory() as scratch:
-        for row in rows(asked(arguments, Path(scratch))):
-            found.append(row)
-            (arguments.out / "accuracy.json").write_text(json.dumps(found, indent=1, default=plain) + "\n")
-    written = json.loads((arguments.out / "accuracy.json").read_text())
+        wanted = asked(arguments, Path(scratch))
+        for row in rows(wanted, kept):
+            kept[row["backbone"], row["new_set"], row["evidence"]] = row
+            path.write_text(json.dumps(_ordered(kept), indent=1, default=plain) + "\n")
+    written = json.loads(path.read_text())
     print(tables.accuracy(written))
     print(tables.calibration(written))
     print(tables.strangers(written))
+
+
+def _ordered(kept: Kept) -> list[dict[str, Any]]:
+    order = [(*NETWORKS, *HEAD_HAS_SEEN), SETS, EVIDENCE]
+
+    def place(key: tuple[str, str, str]) -> list[tuple[int, str]]:
+        return [
+            (names.index(part) if part in names else len(names), part)
+            for part, names in zip(key, order, strict=True)
+        ]
+
+    return [kept[key] for key in sorted(kept, key=place)]
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class Features:
     @cached_property
     def pictures(self) -> Array:
         """Procedural images."""
-        return self._kept("drawn", [str(PROCEDURAL_IMAGES), _digest_of(DRAWING)], self._drawn)["bottlenecks"]
+        return self._kept("drawn", [str(PROCEDURAL_IMAGES), digest_of(DRAWING)], self._drawn)["bottlenecks"]
 
     def pool(self, folder: Path, categories: Sequence[str], most: int | None = None) -> Pool:
         """`categories`: the folders' names in the order of their labels; `most`: of each, those of the lowest digests."""
@@ -120,7 +120,7 @@ class Features:
 
     @cached_property
     def _identity(self) -> str:
-        return f"{self.network} {self._weights_digest} {_digest_of(MEANING)}"
+        return f"{self.network} {self._weights_digest} {digest_of(MEANING)}"
 
     @cached_property
     def _weights_digest(self) -> str:
@@ -199,10 +199,11 @@ def kept_head(path: Path) -> FittedHead:
         return FittedHead(**arrays, **json.loads(str(kept["plain"])))
 
 
-def _digest_of(patterns: Sequence[str]) -> str:
+def digest_of(patterns: Sequence[str], more: str = "") -> str:
+    """Of the trainer's sources."""
     place = Path(expansion_trainer.__path__[0])
     sources = b"".join(path.read_bytes() for pattern in patterns for path in sorted(place.glob(pattern)))
-    return hashlib.sha256(sources).hexdigest()
+    return hashlib.sha256(sources + more.encode()).hexdigest()
 
 
 def images_below(folder: Path) -> Iterator[SourceImage]:

@@ -46,7 +46,7 @@ ACCURACY = (
     "steals",
     "elsewhere",
     "solver",
-    "s",
+    "s, 1 core",
     "target",
     "met",
 )
