@@ -1,6 +1,7 @@
 """What a model answers to each image, and the figures that follow from it."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,10 +46,14 @@ def answers(rows: Rows, bottlenecks: Array, base_count: int, temperature: float)
 
 
 def answered(model: Answering, bottlenecks: Array, new: Labels) -> Answers:
-    """`new`: indices of new columns. In chunks, so that memory does not grow with images times categories."""
-    starts = range(0, max(1, len(bottlenecks)), CHUNK)
-    chunks = (model.logits(bottlenecks[start : start + CHUNK]) for start in starts)
-    return joined(*(_answers(logits, model.answers_as, new) for logits in chunks))
+    """`new`: indices of new columns."""
+    return joined(*(_answers(model.logits(part), model.answers_as, new) for part in chunks(bottlenecks)))
+
+
+def chunks(bottlenecks: Array) -> Iterator[Array]:
+    """At least one, so that memory does not grow with images times categories."""
+    for start in range(0, max(1, len(bottlenecks)), CHUNK):
+        yield bottlenecks[start : start + CHUNK]
 
 
 def joined(*parts: Answers) -> Answers:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expansion_contract.report import DetectorScore, Estimate, Outcomes, Threshold, UnknownReport
+from expansion_trainer.evaluation.metrics import chunks
 from expansion_trainer.evaluation.resampled import mean_auroc
 from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.detection import Detection, Turn
@@ -93,7 +94,8 @@ def _pair(turn: Turn, detection: Detection, asked: Asked) -> tuple[Doubles, Doub
 
 
 def _scores(detector: Detector, answering: Answering, images: Array) -> Doubles:
-    return detector.scores(images, answering.logits(images))
+    parts = [detector.scores(part, answering.logits(part)) for part in chunks(images)]
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def _outcomes(detector: Detector, asked: Asked) -> Sequence[Outcomes]:
@@ -108,6 +110,6 @@ def _outcomes(detector: Detector, asked: Asked) -> Sequence[Outcomes]:
 
 
 def _counted(detector: Detector, answering: Answering, group: str, images: Array) -> Outcomes:
-    outcomes = detector.outcomes(images, answering.logits(images))
+    outcomes = np.concatenate([detector.outcomes(part, answering.logits(part)) for part in chunks(images)])
     known, unsure, unknown = (int((outcomes == one).sum()) for one in (KNOWN, UNSURE, UNKNOWN))
     return Outcomes(group=group, known=known, unsure=unsure, unknown=unknown)

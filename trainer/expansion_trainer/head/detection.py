@@ -19,6 +19,8 @@ from expansion_trainer.head.softmax import Array, Flags, Labels
 from expansion_trainer.head.statistics import Statistics
 from expansion_trainer.head.unknown import Detector, Known, Space, Trial, Tried
 
+MOST_IMAGES = 4000
+"""Of a kind, whose levels and areas are asked for."""
 ENOUGH = 5
 """Images of a category, in the median, from which on distances to its mean are worth trying."""
 
@@ -40,7 +42,15 @@ class Given:
     @property
     def drawn(self) -> Labelled:
         """Pictures that show nothing: they can say what is strange, and only that."""
-        parts = [e.bottlenecks for e in self.calibration if e.kind == "procedural"]
+        return self._of_kind("procedural", self.calibration)
+
+    @property
+    def photographs(self) -> Labelled:
+        """Of whatever there is: they can say what is usual. Base columns, which alone know most of them, are fitted on none."""
+        return self._of_kind("unlabelled", [*self.calibration, *self.fitting.evidence])
+
+    def _of_kind(self, kind: str, evidence: Sequence[Evidence]) -> Labelled:
+        parts = [e.bottlenecks for e in evidence if e.kind == kind]
         bottlenecks = np.concatenate([self.validation.bottlenecks[:0], *parts])
         return Labelled(bottlenecks=bottlenecks, labels=np.full(len(bottlenecks), NEVER))
 
@@ -135,7 +145,14 @@ def _of_base(given: Given) -> list[Labelled]:
 
 
 def _known(answering: Answering, images: Labelled) -> Known:
-    return _asked(images, answering.logits(images.bottlenecks))
+    some = _some(images)
+    return _asked(some, answering.logits(some.bottlenecks))
+
+
+def _some(images: Labelled) -> Labelled:
+    """No more than tell: all logits of many more would fill the memory."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(images.labels))[:MOST_IMAGES])
+    return Labelled(bottlenecks=images.bottlenecks[rows], labels=images.labels[rows])
 
 
 def _asked(images: Labelled, logits: Array) -> Known:
@@ -168,6 +185,7 @@ def _trial(given: Given, without: Without) -> Trial:
     return Trial(
         known=_where(known, known.truth != NEVER),
         strangers=_known(answering, strange),
+        photographs=_known(answering, given.photographs),
         space=_space(given, without),
     )
 
