@@ -61,6 +61,7 @@ class Finding:
     `ends_run`: the run's failure, recorded so that it is never started again.
     `sees_nothing_later`: later stages could not be looked at, so their conditions stay as they are.
     `moves_on`: another run follows by itself, so nobody needs to act.
+    `retry_at`: the same run is started again then, after so many `failures`.
     """
 
     stage: Stage
@@ -73,6 +74,8 @@ class Finding:
     ends_run: bool = False
     sees_nothing_later: bool = False
     moves_on: bool = False
+    failures: int | None = None
+    retry_at: datetime | None = None
 
     @property
     def needs_somebody(self) -> bool:

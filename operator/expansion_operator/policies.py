@@ -28,6 +28,7 @@ from expansion_contract.version import AgentStatus, ServingDocument
 from expansion_operator import starting, starts
 from expansion_operator.conditions import TEXT_LIMIT, Finding, Next, Stage, clipped, moment, stamp
 from expansion_operator.observed import JobPhase, JobSeen, Observed, VersionSeen
+from expansion_operator.retries import KILLED, Retry, planned, retry_of
 
 Policy = Callable[[Observed, datetime], Finding | None]
 
@@ -306,24 +307,50 @@ def running(observed: Observed, _: datetime) -> Finding | None:
 
 
 def report_awaited(observed: Observed, now: datetime) -> Finding | None:
-    job, latched = observed.job, latched_run(observed)
+    job = observed.job
     if job is None or job.phase not in REPORT_GRACE:
         return None
-    since = (moment(latched.finished_at) if latched else None) or now
+    since = moment(ended_at(observed)) or now
     if now - since > REPORT_GRACE[job.phase]:
         return None
     message = f"Job {job.name} {job.phase.lower()}; its report is looked for."
     return _working("ReportAwaited", message, "Gating", requeue_after=GONE)
 
 
-def ended_without_report(observed: Observed, _: datetime) -> Finding | None:
+def ended_without_report(observed: Observed, now: datetime) -> Finding | None:
     job = observed.job
     if job is None:
         return None
     reason, message = _job_failure(observed, job)
     if reason == DATASET_CHANGED:
-        return _listed_again(message, requeue_after=0.0)
-    return _training_failed(observed, reason, message, ends_run=True)
+        return _listed_again(f"{message}.", requeue_after=0.0)
+    if retry := retry_of(latched_run(observed), job, reason, now):
+        return _tried_again(reason, f"{message}.", retry, now)
+    failed = f"{message}; when it is mended, {AGAIN}."
+    return _training_failed(observed, reason, failed, ends_run=True)
+
+
+def retry_awaited(observed: Observed, now: datetime) -> Finding | None:
+    """The failed Job may be gone; its time has not come."""
+    retry = planned(latched_run(observed), None)
+    if observed.job is not None or retry is None or now >= retry.at:
+        return None
+    return _tried_again("RetryAwaited", "The last attempt failed.", retry, now)
+
+
+def _tried_again(reason: str, message: str, retry: Retry, now: datetime) -> Finding:
+    """The failed Job stays until the next one may start: people read its pods' logs."""
+    is_due = now >= retry.at
+    return Finding(
+        stage=Stage.TRAINING,
+        reason=reason,
+        message=clipped(f"{retry.words} {message}", TEXT_LIMIT),
+        phase="Pending",
+        then=Next.STOP if is_due else Next.WAIT,
+        requeue_after=GONE if is_due else (retry.at - now).total_seconds(),
+        failures=retry.number,
+        retry_at=retry.at,
+    )
 
 
 def not_trained(observed: Observed, now: datetime) -> Finding | None:
@@ -388,18 +415,19 @@ def _pending_since(observed: Observed, job: JobSeen, now: datetime) -> datetime:
 
 
 def _job_failure(observed: Observed, job: JobSeen) -> tuple[str, str]:
+    """(reason, what happened); what now is said by who knows it."""
     if job.phase is JobPhase.SUCCEEDED:
         report = address_of(observed, layout.REPORT)
         return (
             "ReportMissing",
-            f"Job {job.name} ended well but left no report at {report}. Look at kubectl logs job/{job.name}; then {AGAIN}.",
+            f"Job {job.name} ended well but left no report at {report}. Look at kubectl logs job/{job.name}",
         )
     reason, what = _cause(observed, job)
     attempts = f"{job.attempts} attempt{'s' * (job.attempts != 1)}"
     why = ": ".join(part for part in (job.failure_reason, job.failure_message) if part)
     details = f"Job {job.name} failed after {attempts}{f' ({why})' if why else ''}."
     words = f" Its last words: {job.termination_message.strip()}" if job.termination_message.strip() else ""
-    return reason, f"{what} {details}{words} See kubectl logs job/{job.name}; when it is mended, {AGAIN}."
+    return reason, f"{what} {details}{words} See kubectl logs job/{job.name}"
 
 
 def _cause(observed: Observed, job: JobSeen) -> tuple[str, str]:
@@ -418,7 +446,7 @@ def _cause(observed: Observed, job: JobSeen) -> tuple[str, str]:
             " spec.compute.podTemplate.resources.limits.memory.",
         )
     if job.exit_code == SIGKILL:
-        return "Killed", "The trainer was killed (SIGKILL, exit code 137), not for its own memory limit."
+        return KILLED, "The trainer was killed (SIGKILL, exit code 137), not for its own memory limit."
     if job.exit_code is None:
         where = f" Its pods ran elsewhere: spec.managedBy is {job.managed_by}." if job.managed_by else ""
         return "TrainingFailed", f"No pod of the run says how it ended.{where}"
@@ -550,6 +578,7 @@ def _rolling(reason: str, message: str, *, stuck: bool = False) -> Finding:
 UNREPORTED: tuple[Policy, ...] = (
     job_name_taken,
     old_runs,
+    retry_awaited,
     starting.queue_missing,
     starting.uploads_under_way,
     starting.budget_spent,
@@ -653,6 +682,13 @@ def latched_run(observed: Observed) -> RunStatus | None:
     """What status remembers of the current run."""
     run = observed.expansion.status.run
     return run if run is not None and run.id == observed.run_id else None
+
+
+def ended_at(observed: Observed) -> str | None:
+    """When the end of this very Job was first seen, as status remembers it; an earlier attempt's end says nothing."""
+    latched, job = latched_run(observed), observed.job
+    is_same = latched is not None and (job is None or latched.started_at in (None, job.created_at))
+    return latched.finished_at if latched and is_same else None
 
 
 def run_failure(observed: Observed) -> tuple[str, str] | None:

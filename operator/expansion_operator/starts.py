@@ -7,7 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from expansion_contract import layout, lineage, run
-from expansion_contract.resource import RETRAIN_ANNOTATION, ClassifierExpansion, OnBaseChange, UpdatePolicy
+from expansion_contract.resource import (
+    RETRAIN_ANNOTATION,
+    ClassifierExpansion,
+    OnBaseChange,
+    RunStatus,
+    UpdatePolicy,
+)
 from expansion_contract.run import PublishedBase, Start
 from expansion_operator.observed import JobPhase, JobSeen, Observed
 
@@ -40,12 +46,7 @@ def with_earlier_run(seen: Observed, jobs: Iterable[JobSeen]) -> Observed:
     last, spec = seen.expansion.status.run, seen.expansion.spec
     if spec.retrain.update_policy is not UpdatePolicy.FINISH or spec.suspend or seen.run_id is None:
         return seen
-    if (
-        last is None
-        or last.id == seen.run_id
-        or last.outcome == "Failed"
-        or _is_settled(seen.expansion, last.id)
-    ):
+    if last is None or last.id == seen.run_id or _has_ended(seen.expansion, last):
         return seen
     has_begun = any(
         job.run_id == last.id and job.ours and not job.terminating and job.phase not in NOT_BEGUN
@@ -54,11 +55,12 @@ def with_earlier_run(seen: Observed, jobs: Iterable[JobSeen]) -> Observed:
     return replace(seen, run_id=last.id, waiting_run=seen.run_id) if has_begun else seen
 
 
-def _is_settled(expansion: ClassifierExpansion, run_id: str) -> bool:
-    """Does status say that it was refused, or that it is the published model?"""
+def _has_ended(expansion: ClassifierExpansion, last: RunStatus) -> bool:
+    """It failed (for good, or until it is tried again), or status says that it was refused or is the published model."""
     candidate, model = expansion.status.candidate, expansion.status.model
-    is_refused = candidate is not None and candidate.run_id == run_id and not candidate.accepted
-    return is_refused or (model is not None and model.run_id == run_id)
+    has_failed = last.outcome == "Failed" or last.retry_at is not None
+    is_refused = candidate is not None and candidate.run_id == last.id and not candidate.accepted
+    return has_failed or is_refused or (model is not None and model.run_id == last.id)
 
 
 def requested(expansion: ClassifierExpansion) -> str:

@@ -235,6 +235,7 @@ def _run(observed: Observed, finding: Finding | None, now: datetime) -> RunStatu
             **base,
             **started,
             **_outcome(observed, finding, before, now),
+            **_retry(observed, finding, before),
             **_progress(observed, finding, now),
         }
     )
@@ -244,14 +245,27 @@ def _outcome(
     observed: Observed, finding: Finding | None, before: RunStatus, now: datetime
 ) -> dict[str, str | None]:
     report = policies.report_of(observed)
-    finished = before.finished_at or stamp(now)
+    finished = policies.ended_at(observed) or stamp(now)
     if finding is not None and finding.ends_run:
         message = clipped(finding.message, TEXT_LIMIT)
         return {"outcome": "Failed", "reason": finding.reason, "message": message, "finished_at": finished}
     if report is not None and report.outcome == "Succeeded":
         return {"outcome": "Succeeded", "reason": None, "message": None, "finished_at": finished}
-    has_ended = policies.has_own_job(observed) and finding is not None and finding.reason == "ReportAwaited"
+    job = observed.job
+    has_ended = job is not None and job.ours and job.phase in policies.REPORT_GRACE
     return {"finished_at": finished if has_ended or before.outcome else None}
+
+
+def _retry(observed: Observed, finding: Finding | None, before: RunStatus) -> dict[str, str | int | None]:
+    """Kept from a failure until the next attempt is there; the count until one succeeds."""
+    report, job = policies.report_of(observed), observed.job
+    if finding is not None and finding.retry_at is not None:
+        return {"failures": finding.failures, "retry_at": stamp(finding.retry_at)}
+    if report is not None and report.outcome == "Succeeded":
+        return {"failures": None, "retry_at": None}
+    has_ended = finding is not None and finding.ends_run
+    is_next = job is not None and job.ours and job.created_at != before.started_at
+    return {"retry_at": None} if has_ended or is_next else {}
 
 
 def _progress(observed: Observed, finding: Finding | None, now: datetime) -> dict[str, str | int | None]:

@@ -332,10 +332,6 @@ def test_a_killed_trainer_is_started_again_and_nothing_is_lost(
 @pytest.mark.parametrize(
     ("behaviour", "reason", "said"),
     [
-        pytest.param("killed", "Killed", "The trainer was killed (SIGKILL, exit code 137)", id="killed"),
-        pytest.param(
-            "fail:20", "StorageUnavailable", "The trainer ended with exit code 20.", id="exit code 20"
-        ),
         pytest.param("fail:11", "BadDataset", "The images are not what they should be.", id="bad data"),
         pytest.param("no-report", "ReportMissing", "ended well but left no report at s3://", id="no report"),
         pytest.param(
@@ -361,6 +357,28 @@ def test_a_run_that_fails_says_why_and_is_not_started_again(
     wait_for(lambda: team.get()["status"]["observedGeneration"] == 2, "the edit to be seen")
     assert (team.attempts(), team.jobs()) == (attempts, [])
     assert nothing_started(team)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "said"),
+    [
+        pytest.param("killed", "Killed", "The trainer was killed (SIGKILL, exit code 137)", id="killed"),
+        pytest.param("fail:20", "StorageUnavailable", "The trainer ended with exit code 20.", id="storage"),
+    ],
+)
+def test_a_run_that_failed_for_a_reason_that_passes_is_started_again_a_minute_later(
+    team: Team, wait_for_condition: Waiter, behaviour: str, reason: str, said: str
+) -> None:
+    team.behave(behaviour, "succeed")
+    team.apply(compute={"gpusPerWorker": 0, "backoffLimit": 0})
+    waiting = wait_for_condition("flowers", "Trained", "Unknown", reason=reason, timeout=120)
+    assert said in message(waiting, "Trained")
+    assert "(retry 1 of 6)" in message(waiting, "Trained")
+    assert waiting["status"]["run"]["failures"] == 1
+    assert not condition_of(waiting, "Stalled")
+    settled = wait_for_condition("flowers", "Ready", timeout=180)
+    assert (team.attempts(), team.versions()) == (2, [1])
+    assert "failures" not in settled["status"]["run"]
 
 
 def test_out_of_memory_is_told_with_the_limit_and_where_to_raise_it(team: Team, stalled: Stalled) -> None:

@@ -216,6 +216,13 @@ def dies(world: World) -> None:
             world.jobs[run] = replace(job, phase=JobPhase.FAILED, oom_killed=True, exit_code=137, attempts=4)
 
 
+def storage_was_away(world: World) -> None:
+    """The trainer gives up because storage does not answer; it leaves no report."""
+    for run, job in world.jobs.items():
+        if job.phase is JobPhase.RUNNING:
+            world.jobs[run] = replace(job, phase=JobPhase.FAILED, exit_code=20, attempts=4)
+
+
 def job_is_lost(world: World) -> None:
     """Somebody or a time to live removes what has ended."""
     world.jobs = {run: job for run, job in world.jobs.items() if job.phase not in ENDED}
@@ -255,6 +262,7 @@ HAPPENINGS: dict[str, Callable[[World], object]] = {
     "runs may finish": lambda world: world.edit(retrain={"updatePolicy": "Finish"}),
     "report of failure": fails,
     "out of memory": dies,
+    "storage was away": storage_was_away,
     "job is lost": job_is_lost,
 }
 
@@ -267,6 +275,8 @@ def test_whatever_happens_it_ends_ready_or_says_who_must_act(happenings: list[st
         HAPPENINGS[happening](world)
     world.storage_is_away = False
     world.edit(suspend=False)
+    world.settle()
+    world.pass_time(3600)
     world.settle()
     assert kstatus(world.expansion) in {"Current", "Failed"}
     before = world.status
@@ -305,6 +315,23 @@ def test_a_failed_run_is_started_once_even_if_its_job_is_lost(ends: Callable[[Wo
     world.settle()
     assert world.started == [first, world.run]
     assert world.status.phase == "Ready"
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["its Job is lost", "its Job is there"])
+def test_a_run_whose_storage_was_away_is_started_again_and_ends_well(lost: bool) -> None:
+    world = World()
+    world.look()
+    world.pass_time()
+    storage_was_away(world)
+    world.look()
+    world.pass_time(6)
+    world.look()
+    if lost:
+        job_is_lost(world)
+    for _ in range(25):
+        world.settle()
+    assert world.started == [world.run, world.run]
+    assert (world.numbers, world.status.phase) == ([1], "Ready")
 
 
 def test_a_git_revert_and_back_needs_no_third_run_and_no_new_number() -> None:

@@ -608,6 +608,10 @@ class RunStatus(Lenient):
     """What happened and what to do."""
     started_at: Text | None = None
     """When its Job was created."""
+    failures: int | None = None
+    """How often it failed for a reason that may pass."""
+    retry_at: Text | None = None
+    """When it is started again after the last of them."""
     finished_at: Text | None = None
     """When its outcome was seen."""
 
