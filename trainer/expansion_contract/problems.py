@@ -3,7 +3,9 @@
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic.alias_generators import to_camel
+
+_LONGEST = 200
+"""Characters of a value that are repeated."""
 
 
 class SpecError(ValueError):
@@ -24,11 +26,17 @@ def _sentence(detail: Any) -> str:
         return f"{where}: there is no such field."
     if detail["type"] == "missing":
         return f"{where} is required."
-    return f"{where}: {message[0].lower()}{message[1:]}, got {detail['input']!r}."
+    if detail["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        message = "must be a mapping of names to values"  # pydantic's words name our classes
+    return f"{where}: {message[0].lower()}{message[1:]}, got {_clipped(repr(detail['input']))}."
+
+
+def _clipped(value: str) -> str:
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}… ({len(value)} characters)"
 
 
 def path(location: tuple[int | str, ...]) -> str:
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{to_camel(part) if '_' in part else part}"
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return text.removeprefix(".")
