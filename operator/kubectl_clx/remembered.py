@@ -17,7 +17,7 @@ from expansion_contract.run import Owner, PackBase, PublishedBase, Start
 from expansion_contract.version import AgentStatus, ServingDocument, VersionManifest
 from expansion_operator import policies, starts
 from expansion_operator.conditions import stamp
-from expansion_operator.manifests.pod import job_name, serving_name
+from expansion_operator.manifests.pod import serving_name
 from expansion_operator.observed import (
     BaseSeen,
     DeploymentSeen,
@@ -235,16 +235,16 @@ def _observed(told: Told, run_id: str, report: RunReport | None, now: datetime) 
 
 def _job(live: ClassifierExpansion, run_id: str, now: datetime) -> JobSeen | None:
     """The run under way, which gets on; that of another run is taken for gone already."""
-    run_status = live.status.run
-    if run_status is None or run_status.id != run_id or run_status.outcome is not None or live.spec.suspend:
+    last = live.status.run
+    if last is None or last.id != run_id or last.job is None or last.outcome or live.spec.suspend:
         return None
     return JobSeen(
-        name=run_status.job or job_name(live.metadata.name, run_id),
+        name=last.job,
         run_id=run_id,
         uid="",
         ours=True,
         phase=JobPhase.RUNNING,
-        created_at=run_status.started_at or "",
+        created_at=last.started_at or "",
         pending_since=stamp(now),
     )
 

@@ -240,6 +240,13 @@ def test_a_run_that_the_budget_holds_back_is_still_a_run() -> None:
     assert "but not yet. spec.retrain.maxRunsPerDay (1) is spent" in said.says
 
 
+def test_more_budget_starts_the_run_that_waits_for_it() -> None:
+    world = settled(retrain={"maxRunsPerDay": 1})
+    edit(world, training={"seed": 1})
+    assert predicted(world, retrain={"maxRunsPerDay": 2}).effect is Effect.TRAIN
+    assert predicted(world, serving={"replicas": 3}).effect is Effect.SERVING
+
+
 def test_a_run_that_began_long_ago_is_not_taken_for_hung() -> None:
     """Status has no sign of life, only the start."""
     world = World()
