@@ -5,7 +5,6 @@ from collections.abc import Callable
 from expansion_contract.resource import (
     Distortions,
     ExpansionSpec,
-    Solver,
     Strategy,
 )
 
@@ -21,11 +20,6 @@ _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
             s.distortions.model_dump(exclude={"copies"}) != Distortions().model_dump(exclude={"copies"})
         ),
         "remove it",
-    ),
-    (
-        "spec.training.head.solver",
-        lambda s: s.training.head.solver in {Solver.DISCRIMINANT, Solver.GRADIENT_DESCENT},
-        "use Auto or Softmax",
     ),
     ("spec.training.fineTune", lambda s: s.training.fine_tune is not None, "remove it"),
     ("spec.compute.workers", lambda s: s.compute.workers > 1, "use 1"),

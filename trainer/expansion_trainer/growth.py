@@ -5,17 +5,20 @@ today's; the rows of both are solved again together, as one block of *added* cat
 in the order of their columns, then the new ones.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from expansion_contract.report import Overlap
 from expansion_trainer.dataset.split import Side
+from expansion_trainer.head.chain import Earlier, added_material, joined
 from expansion_trainer.head.evidence import Evidence
-from expansion_trainer.head.fit import BaseHead, FittedHead, Labelled
+from expansion_trainer.head.fit import BaseHead, Labelled
 from expansion_trainer.head.softmax import Labels, Rows
 from expansion_trainer.head.solve import Options, solve
+from expansion_trainer.head.solved import Solved
+from expansion_trainer.packs.core import Core
 from expansion_trainer.sides import Dealt
 from expansion_trainer.starting_model import StartingModel
 
@@ -42,13 +45,6 @@ class Ground:
         weights = np.ascontiguousarray(self.head.weights[:, : self.frozen])
         return BaseHead(weights=weights, bias=self.head.bias[: self.frozen])
 
-    @property
-    def anchor(self) -> Rows | None:
-        """The earlier categories' rows as they were; None for a pretrained network."""
-        if len(self.earlier) == 0:
-            return None
-        return Rows(weights=self.head.weights[:, self.earlier], bias=self.head.bias[self.earlier])
-
     def added(self, images: Labelled) -> Labelled:
         """From base columns to places among the added categories; images of what does not answer any more are left out."""
         place = np.full(self.size, -1)
@@ -59,7 +55,7 @@ class Ground:
 
 def grown_head(
     starting: StartingModel, dealt: Dealt, overlaps: Sequence[Overlap], options: Options
-) -> FittedHead:
+) -> Solved:
     """Columns: the base's, the earlier ones of them solved anew, then today's. `base_count` is the base's size."""
     ground = Ground.of(starting)
     shared = shared_columns(overlaps)
@@ -67,37 +63,33 @@ def grown_head(
         tuple(without(part, ground.head, shared) for part in side)
         for side in (dealt.evidence, dealt.calibration)
     )
-    training, validation = (added_images(starting, ground, dealt, side) for side in FITTED)
-    fitted = solve(
-        ground.frozen_head, training, validation, evidence, calibration, options, None, ground.anchor
+    training, validation = added_material(
+        earlier_material(starting, ground, dealt), dealt.training, dealt.validation, options.seed
     )
+    fitted = solve(ground.frozen_head, training, validation, evidence, calibration, options)
     return in_base_columns(fitted, ground)
 
 
-FITTED = (Side.TRAINING, Side.VALIDATION)
-
-
-def added_images(starting: StartingModel, ground: Ground, dealt: Dealt, side: Side) -> Labelled:
-    """Real bottlenecks of every added category: from the pack, from replay images of earlier ones, and today's."""
-    new = dealt.training if side is Side.TRAINING else dealt.validation
-    if len(ground.earlier) == 0:
-        return new
-    parts = [ground.added(part) for part in _of_earlier(starting, dealt, side)]
-    return Labelled(
-        bottlenecks=np.concatenate([*(part.bottlenecks for part in parts), new.bottlenecks]),
-        labels=np.concatenate([*(part.labels for part in parts), new.labels + len(ground.earlier)]),
+def earlier_material(starting: StartingModel, ground: Ground, dealt: Dealt) -> Earlier | None:
+    """What is at hand of earlier categories: real bottlenecks from the pack and from replay images. None for a pretrained network."""
+    if starting.pack is None or len(ground.earlier) == 0:
+        return None
+    core = starting.pack.core
+    fitted, calibrating = (core.where(core.calibrates == aside) for aside in (False, True))
+    return Earlier(
+        fitted=_at_hand(ground, fitted, dealt.relearned[Side.TRAINING]),
+        calibrating=_at_hand(ground, calibrating, dealt.relearned[Side.VALIDATION]),
+        statistics=starting.pack.statistics,
+        columns=ground.earlier,
     )
 
 
-def _of_earlier(starting: StartingModel, dealt: Dealt, side: Side) -> Iterator[Labelled]:
-    if starting.pack is not None:
-        core = starting.pack.core
-        kept = core.where(core.calibrates == (side is Side.VALIDATION))
-        yield Labelled(bottlenecks=kept.bottlenecks, labels=kept.labels)
-    yield dealt.relearned[side]
+def _at_hand(ground: Ground, core: Core, replayed: Labelled) -> Labelled:
+    kept = Labelled(bottlenecks=core.bottlenecks, labels=core.labels)
+    return joined(ground.added(kept), ground.added(replayed))
 
 
-def in_base_columns(fitted: FittedHead, ground: Ground) -> FittedHead:
+def in_base_columns(fitted: Solved, ground: Ground) -> Solved:
     """Every earlier row at its column; those that never answer keep the rows they had."""
     first_new = ground.frozen + len(ground.earlier)
     weights, bias = ground.head.weights.copy(), ground.head.bias.copy()

@@ -14,12 +14,14 @@ from expansion_contract.labels import Vocabulary, vocabulary
 from expansion_contract.pack import Expansion
 from expansion_contract.report import (
     Category,
+    CurvePoint,
     Environment,
     Finding,
     HeadReport,
     Misclassified,
     Overlap,
     RunReport,
+    TriedHead,
 )
 from expansion_contract.resource import Mode
 from expansion_contract.run import TrainingRun
@@ -43,10 +45,11 @@ from expansion_trainer.growth import grown_head
 from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.detection import Detection, detection, given
 from expansion_trainer.head.evidence import PROCEDURAL_IMAGES, procedural_image, procedural_images
-from expansion_trainer.head.fit import FittedHead, Labelled, replace
+from expansion_trainer.head.fit import FittedHead, Labelled
 from expansion_trainer.head.refits import Fitting
 from expansion_trainer.head.softmax import Rows
-from expansion_trainer.head.solve import Options
+from expansion_trainer.head.solve import Options, replaced
+from expansion_trainer.head.solved import Solved
 from expansion_trainer.packs import files, pack, probes
 from expansion_trainer.packs.pack import Answers, Images, Pack
 from expansion_trainer.progress import Stage, Tracker
@@ -208,10 +211,8 @@ def _columns(work: _Work, starting: StartingModel, divided: Divided, overlaps: S
     return columns(base, divided.categories, run.given, previous, overlaps)
 
 
-def _fit(run: TrainingRun, grown: _Grown) -> FittedHead:
+def _fit(run: TrainingRun, grown: _Grown) -> Solved:
     dealt, asked = grown.dealt, run.training.head
-    if run.mode is Mode.REPLACE:
-        return replace(dealt.training, dealt.validation, run.training.seed)
     options = Options(
         solver=asked.solver,
         steal_budget=run.training.steal_budget_percent / 100,
@@ -219,6 +220,8 @@ def _fit(run: TrainingRun, grown: _Grown) -> FittedHead:
         gradient_descent=asked.gradient_descent,
         random_projection=asked.random_projection.dimensions if asked.random_projection else None,
     )
+    if run.mode is Mode.REPLACE:
+        return replaced(dealt.training, dealt.validation, options)
     return grown_head(grown.starting, dealt, grown.overlaps, options)
 
 
@@ -329,7 +332,7 @@ def _images(grown: _Grown, head: FittedHead, side: Side) -> Images:
     )
 
 
-def _report(work: _Work, head: FittedHead, scores: Scores, test_images: Sequence[SourceImage]) -> RunReport:
+def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[SourceImage]) -> RunReport:
     missed = [(test_images[miss.index], miss) for miss in scores.misclassified]
     work.draft.note(
         head=_head_report(head),
@@ -348,7 +351,7 @@ def _report(work: _Work, head: FittedHead, scores: Scores, test_images: Sequence
     return report
 
 
-def _head_report(head: FittedHead) -> HeadReport:
+def _head_report(head: Solved) -> HeadReport:
     return HeadReport(
         solver=head.solver,
         l2=head.l2,
@@ -359,12 +362,25 @@ def _head_report(head: FittedHead) -> HeadReport:
         steal_images=head.steal_images,
         chosen_on=head.chosen_on,
         base_rows_identical=head.base_count > 0,
+        tried=[
+            TriedHead(solver=one.solver, accuracy=one.score, chosen=one.solver == head.solver)
+            for one in (head.choice.contenders if head.choice else ())
+        ],
+        curve=[
+            CurvePoint(
+                step=point.step,
+                training_loss=point.cross_entropy,
+                training_accuracy=point.training_accuracy,
+                validation_accuracy=point.validation_accuracy,
+            )
+            for point in head.curve
+        ],
     )
 
 
-def _write_summaries(stores: Stores, scores: Scores, head: FittedHead) -> None:
+def _write_summaries(stores: Stores, scores: Scores, head: Solved) -> None:
     folder = stores.scratch / "tensorboard"
-    tensorboard.write(folder, scores.metrics, ())
+    tensorboard.write(folder, scores.metrics, _head_report(head).curve)
     stores.upload_run_folder(folder, "tensorboard")
 
 

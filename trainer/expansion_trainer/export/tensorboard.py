@@ -5,18 +5,20 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from expansion_contract.report import Metrics
+from expansion_contract.report import CurvePoint, Metrics
 
 _DATA_CLASS_SCALAR = 1  # tensorflow/core/framework/summary.proto
 
 
-def write(folder: Path, metrics: Metrics, path: Sequence[tuple[float, float]]) -> None:
-    """`path`: (l2, validation accuracy) of every regularisation that was tried, in the order it was tried."""
+def write(folder: Path, metrics: Metrics, curve: Sequence[CurvePoint] = ()) -> None:
+    """`curve`: where a fit in steps stood, as retrain.py wrote it down."""
     writer = tf.summary.create_file_writer(str(folder))
     with writer.as_default():
-        for step, (l2, accuracy) in enumerate(path):
-            _scalar("head/l2", l2, step)
-            _scalar("head/validation_accuracy", accuracy, step)
+        for point in curve:
+            _scalar("head/cross_entropy", point.training_loss, point.step)
+            _scalar("head/training_accuracy", point.training_accuracy, point.step)
+            if point.validation_accuracy is not None:
+                _scalar("head/validation_accuracy", point.validation_accuracy, point.step)
         for name, value in figures(metrics).items():
             _scalar(f"test/{name}", value, 0)
     writer.close()

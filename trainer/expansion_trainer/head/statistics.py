@@ -55,7 +55,8 @@ class Statistics:
         """(D, D), within plus between: the covariance of an image whose category is drawn evenly."""
         means = self.means[self.seen]
         apart = means - means.sum(axis=0) / max(len(means), 1)
-        return self.within + apart.T @ apart / max(len(means), 1)
+        total: Doubles = self.within + apart.T @ apart / max(len(means), 1)
+        return total
 
     @property
     def gram(self) -> Doubles:
