@@ -25,7 +25,7 @@ from resource_mutations import (
     valid_spec,
     without,
 )
-from resources_by_hand import broken_by_hand, every_rule, refused_by_a_condition
+from resources_by_hand import WRONG_NETWORKS, broken_by_hand, every_rule, refused_by_a_condition
 
 from expansion_contract import architectures, availability
 from expansion_contract.problems import sentences
@@ -175,6 +175,16 @@ def test_what_only_a_condition_can_refuse_is_refused_with_its_field_and_a_remedy
     assert [said for said in ask(bodies) if said] == [], "the API server takes them"
     for sentence in {sentence for body in bodies for sentence in said_by_a_condition(body)}:
         assert is_helpful(sentence), sentence
+
+
+def test_every_wrong_network_and_all_that_is_for_later_is_refused_by_a_condition() -> None:
+    said = "\n".join(one for body in refused_by_a_condition() for one in said_by_a_condition(body))
+    assert [
+        name for name in WRONG_NETWORKS if f"spec.base.pretrained.architecture {name!r}" not in said
+    ] == []
+    wished = "\n".join(one for wish in WISHES for one in said_by_a_condition(body_of(wish)))
+    fields = {line.split(" ", 1)[0] for line in wished.splitlines()}
+    assert {field for field in fields if f"{field} asks for" not in said} == set(), "give LATER one of these"
 
 
 def is_helpful(sentence: str) -> bool:
