@@ -213,7 +213,9 @@ def test_an_unknown_architecture_is_answered_with_the_nearest_names(team: Team, 
     ("spec", "field"),
     [
         pytest.param(
-            {"base": {"expansionRef": {"name": "other"}}}, "spec.base.expansionRef", id="expansionRef"
+            {"training": {"head": {"randomProjection": {}}}},
+            "spec.training.head.randomProjection",
+            id="randomProjection",
         ),
         pytest.param(
             {"training": {"fineTune": {"fromLayer": "mixed9"}}}, "spec.training.fineTune", id="fineTune"
