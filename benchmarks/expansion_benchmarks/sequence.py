@@ -1,6 +1,6 @@
 """Does growing in five steps, each from what the last one left behind, end where growing in one step ends? `make bench-sequence`.
 
-A step has no image of an earlier one: earlier categories are known by their pack (sums and a few real bottlenecks) and by their rows.
+A step has no image of an earlier one: earlier categories are known by their pack, sums and a few real bottlenecks.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from expansion_contract.resource import Solver
 from expansion_trainer.dataset.split import Side
 from expansion_trainer.evaluation.metrics import measured_drop
 from expansion_trainer.head import statistics as sums
-from expansion_trainer.head.fit import BaseHead, FittedHead, Labelled
-from expansion_trainer.head.softmax import Rows
+from expansion_trainer.head.chain import Earlier, added_material
+from expansion_trainer.head.fit import FittedHead, Labelled
 from expansion_trainer.head.solve import solve
 from expansion_trainer.head.statistics import Statistics
 from expansion_trainer.packs import core as cores
@@ -40,8 +40,22 @@ class Left:
     """What a step leaves to the next one: of the added categories, in the order they came."""
 
     head: FittedHead
-    core: Core  # labels: among the added categories
-    statistics: Statistics  # of the base's columns and the added ones
+    core: Core
+    statistics: Statistics
+
+    @property
+    def earlier(self) -> Earlier:
+        return Earlier(
+            fitted=_labelled(self.core, calibrates=False),
+            calibrating=_labelled(self.core, calibrates=True),
+            statistics=self.statistics,
+            columns=np.arange(len(self.statistics)),
+        )
+
+
+def _labelled(core: Core, calibrates: bool) -> Labelled:
+    part = core.where(core.calibrates == calibrates)
+    return Labelled(bottlenecks=part.bottlenecks, labels=part.labels)
 
 
 def chain(steps: Sequence[NewSet], what: Given, old: Old, solver: Solver) -> list[FittedHead]:
@@ -54,56 +68,35 @@ def chain(steps: Sequence[NewSet], what: Given, old: Old, solver: Solver) -> lis
 
 
 def _step(left: Left | None, new: NewSet, what: Given, old: Old, solver: Solver) -> Left:
-    earlier = 0 if left is None else len(left.head.bias) - left.head.base_count
-    training, validation = (_moved(new.sides[side], earlier) for side in (Side.TRAINING, Side.VALIDATION))
-    base = old.features.base.rows
-    known = _known(left, training, base, what)
-    fitted, chosen_on = (pool.labelled for pool in (training, validation))
-    if left is not None:
-        fitted = _joined(left.core, False, fitted)
-        chosen_on = _joined(left.core, True, chosen_on)
+    """As a run does it: the earlier categories from what a pack holds of them, today's from their images."""
+    training, validation = (new.sides[side] for side in (Side.TRAINING, Side.VALIDATION))
+    known = _known(left, training)
+    core = _core(left, training, validation)
+    options = replace(OPTIONS, solver=solver)
+    earlier = left.earlier if left else None
+    fitted, chosen_on = added_material(earlier, training.labelled, validation.labelled, options.seed)
+    aside = _labelled(core, calibrates=True)
     head = solve(
-        base,
-        fitted,
-        chosen_on,
-        what.fitted,
-        what.calibration,
-        replace(OPTIONS, solver=solver),
-        known,
-        None if left is None else _added(left.head),
+        old.features.base.rows, fitted, chosen_on, what.fitted, what.calibration, options, known, core=aside
     )
-    fresh = cores.of_sides(
-        *(cores.chosen(p.bottlenecks, p.labels, p.digests.tolist()) for p in (training, validation))
-    )
-    core = fresh if left is None else cores.joined([left.core, fresh])
     return Left(head=head, core=core, statistics=known)
 
 
-def _moved(pool: Pool, by: int) -> Pool:
-    return Pool(bottlenecks=pool.bottlenecks, labels=pool.labels + by, digests=pool.digests)
+def _known(left: Left | None, training: Pool) -> Statistics:
+    first = len(left.statistics) if left else 0
+    labels = training.labels + first
+    today = sums.of(training.bottlenecks, labels, int(labels.max()) + 1)
+    return sums.merged(left.statistics, today) if left else today
 
 
-def _known(left: Left | None, training: Pool, base: BaseHead, what: Given) -> Statistics:
-    """Sums of the base's categories, as far as there is evidence of them, of the earlier ones, and of today's."""
-    columns = len(base.bias) + int(training.labels.max()) + 1
-    today = sums.of(training.bottlenecks, training.labels + len(base.bias), columns)
-    if left is not None:
-        return sums.merged(left.statistics, today)
-    replay = next(evidence for evidence in what.fitted if evidence.labels is not None)
-    assert replay.labels is not None
-    return sums.merged(sums.of(replay.bottlenecks, replay.labels, len(base.bias)), today)
-
-
-def _joined(core: Core, calibrates: bool, today: Labelled) -> Labelled:
-    part = core.where(core.calibrates == calibrates)
-    return Labelled(
-        bottlenecks=np.concatenate([part.bottlenecks, today.bottlenecks]),
-        labels=np.concatenate([part.labels, today.labels]),
-    )
-
-
-def _added(head: FittedHead) -> Rows:
-    return Rows(weights=head.weights[:, head.base_count :], bias=head.bias[head.base_count :])
+def _core(left: Left | None, training: Pool, validation: Pool) -> Core:
+    first = len(left.statistics) if left else 0
+    parts = [
+        cores.chosen(pool.bottlenecks, pool.labels + first, pool.digests.tolist())
+        for pool in (training, validation)
+    ]
+    fresh = cores.of_sides(*parts)
+    return cores.joined([left.core, fresh]) if left else fresh
 
 
 def ordered(new: NewSet, seed: int) -> Labels:
