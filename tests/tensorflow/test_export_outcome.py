@@ -1,8 +1,9 @@
 """Promises about exported models that grew: indices, masked and merged columns, and what they say of pictures nobody knows."""
 
 import base64
+import dataclasses
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,46 @@ def test_base_rows_are_bit_identical_in_every_case(
         "eins",
         {"merged": tiny_backbone.categories[0].name}.get(case, "tench"),
     ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drawn:
+    matrix: Any
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Projected:
+    projection: Drawn
+    weights: Any
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WithProjection(FittedHead):
+    added: Projected
+
+    def logits(self, bottlenecks: Any) -> Any:
+        features = np.maximum(bottlenecks @ self.added.projection.matrix, 0)
+        return super().logits(bottlenecks) + features @ self.added.weights
+
+
+def test_a_random_projection_adds_to_new_logits_and_touches_no_base_row(
+    tiny_backbone: Any, head: FittedHead, samples: list[Sample], tmp_path: Path
+) -> None:
+    x = np.stack([sample.bottleneck for sample in samples])
+    random = np.random.default_rng(1)
+    weights = random.normal(size=(40, BASE + 3)).astype(np.float32)
+    weights[:, :BASE] = 0
+    drawn = Drawn(matrix=random.normal(size=(x.shape[1], 40)).astype(np.float32))
+    projected = Projected(projection=drawn, weights=weights)
+    fields = {field.name: getattr(head, field.name) for field in dataclasses.fields(head)}
+    value = exported(tiny_backbone, WithProjection(**fields, added=projected), "retired")
+    model = write(tmp_path / "m", replace(value, projected=projected), samples)
+    plain = exported(tiny_backbone, head, "retired").answering.probabilities(x)
+    found = model.probabilities([sample.image for sample in samples])
+    np.testing.assert_allclose(found, value.answering.probabilities(x), atol=1e-3)
+    assert np.abs(found - plain).max() > 0.1
+    rows, _ = stored_head(tmp_path / "m")
+    assert rows[:, :BASE].tobytes() == tiny_backbone.head_weights.tobytes()
 
 
 def test_a_touched_base_row_is_refused_wherever_its_index_is(

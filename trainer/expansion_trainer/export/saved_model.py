@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +34,20 @@ _DECODED_AT_ONCE = 16
 Array = NDArray[np.float32]
 
 
+class Matrix(Protocol):
+    @property
+    def matrix(self) -> Array: ...  # (D, P)
+
+
+class Projected(Protocol):
+    """Random features beside the bottleneck x: relu(x R) times weights is added to the logits."""
+
+    @property
+    def projection(self) -> Matrix: ...
+    @property
+    def weights(self) -> Array: ...  # (P, F), zeros for the base's columns
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Exported:
     """What becomes a SavedModel."""
@@ -43,9 +57,8 @@ class Exported:
     categories: Sequence[Category]
     columns: Columns | None = None  # None: every fitted column is its own index
     detector: Detector | None = None
-    unknown_in_answers: bool = (
-        False  # the word unknown in the place of the first name, where that is the outcome
-    )
+    unknown_in_answers: bool = False  # the word unknown stands first where that is the outcome
+    projected: Projected | None = None  # what head.logits adds to its weights' own product, if anything
 
     @property
     def answering(self) -> Answering:
@@ -54,14 +67,15 @@ class Exported:
     @property
     def weights(self) -> Array:
         """(D, C), a column for each index; zeros where none was fitted."""
-        return self._placed(self.head.weights)
+        return self.placed(self.head.weights)
 
     @property
     def bias(self) -> Array:
         """(C,)"""
-        return self._placed(self.head.bias)
+        return self.placed(self.head.bias)
 
-    def _placed(self, fitted: Array) -> Array:
+    def placed(self, fitted: Array) -> Array:
+        """(…, F) to (…, C)"""
         source = self.answering.source
         placed: Array = np.ascontiguousarray(fitted[..., np.maximum(source, 0)])
         placed[..., source == NEVER] = 0
@@ -92,10 +106,27 @@ def _module(exported: Exported) -> tuple[tf.Module, dict[str, Any]]:
     return module, _signatures(_answers(exported, module), _served(exported, module))
 
 
+def _logits(exported: Exported, module: tf.Module) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What never answers is masked beside the rows, which stay as they are; so does what a projection adds."""
+    projected = exported.projected
+    if projected is None:
+        return lambda x: tf.matmul(x, module.head_weights) + module.head_bias + module.head_mask
+    module.projection = tf.Variable(projected.projection.matrix, trainable=False, name="projection")
+    weights = exported.placed(projected.weights)
+    module.projected_weights = tf.Variable(weights, trainable=False, name="projected_weights")
+
+    def logits(x: tf.Tensor) -> tf.Tensor:
+        features = tf.nn.relu(tf.matmul(x, module.projection))
+        plain = tf.matmul(x, module.head_weights) + module.head_bias + module.head_mask
+        return plain + tf.matmul(features, module.projected_weights)
+
+    return logits
+
+
 def _answers(exported: Exported, module: tf.Module) -> Callable[[tf.Tensor], Answered]:
-    """From files to probabilities. What never answers is masked beside the rows, which stay as they are."""
+    """From files to probabilities."""
     backbone, size = exported.backbone, exported.backbone.input_size
-    fold = _fold(exported.answering)
+    raw, fold = _logits(exported, module), _fold(exported.answering)
 
     def answered(image_bytes: tf.Tensor) -> Answered:
         images = tf.map_fn(
@@ -105,8 +136,7 @@ def _answers(exported: Exported, module: tf.Module) -> Callable[[tf.Tensor], Ans
             parallel_iterations=_DECODED_AT_ONCE,
         )
         bottlenecks = tf.cast(backbone.model(images, training=False), tf.float32)
-        raw = tf.matmul(bottlenecks, module.head_weights) + module.head_bias + module.head_mask
-        logits = tf.cast(raw, tf.float64) / exported.head.temperature
+        logits = tf.cast(raw(bottlenecks), tf.float64) / exported.head.temperature
         return Answered(bottlenecks=bottlenecks, logits=logits, probabilities=fold(tf.nn.softmax(logits)))
 
     return answered
