@@ -16,6 +16,7 @@ from expansion_contract.report import (
     Category,
     CurvePoint,
     Environment,
+    EvidenceReport,
     Finding,
     HeadReport,
     Misclassified,
@@ -36,7 +37,6 @@ from expansion_trainer.dataset.split import Divided, Side, divide
 from expansion_trainer.dataset.unlabelled import without_new_categories
 from expansion_trainer.evaluation.joint import Joint, joint
 from expansion_trainer.evaluation.score import Model, Scores, Unseen, scored
-from expansion_trainer.evidence_report import evidence_report
 from expansion_trainer.export import candidate, tensorboard
 from expansion_trainer.export.check import Sample
 from expansion_trainer.export.saved_model import Exported
@@ -44,7 +44,12 @@ from expansion_trainer.failure import EXPECTED, is_final, reason
 from expansion_trainer.growth import grown_head
 from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.detection import Detection, detection, given
-from expansion_trainer.head.evidence import PROCEDURAL_IMAGES, procedural_image, procedural_images
+from expansion_trainer.head.evidence import (
+    PROCEDURAL_IMAGES,
+    Evidence,
+    procedural_image,
+    procedural_images,
+)
 from expansion_trainer.head.fit import FittedHead, Labelled
 from expansion_trainer.head.refits import Fitting
 from expansion_trainer.head.softmax import Rows
@@ -55,6 +60,7 @@ from expansion_trainer.packs.pack import Answers, Images, Pack
 from expansion_trainer.progress import Stage, Tracker
 from expansion_trainer.report import page
 from expansion_trainer.report.draft import Draft
+from expansion_trainer.report.evidence import evidence_reports
 from expansion_trainer.sides import Bottlenecks, Dealt, Known, deal
 from expansion_trainer.starting_model import StartingModel
 from expansion_trainer.stores import Stores
@@ -112,7 +118,7 @@ def _train(work: _Work) -> RunReport:
         digests=bottlenecks.digests,
     )
 
-    work.draft.note(evidence=list(evidence_report(grown.dealt)))
+    work.draft.note(evidence=_evidence(grown.dealt))
 
     enter(Stage.HEAD, f"Fitting {len(divided.categories)} categories on {len(grown.dealt.training)} images")
     head = _fit(run, grown)
@@ -209,6 +215,18 @@ def _columns(work: _Work, starting: StartingModel, divided: Divided, overlaps: S
     previous = None if run.previous is None else published_base.categories(work.stores.open(run.previous))
     base = starting.categories if run.mode is Mode.EXPAND else ()
     return columns(base, divided.categories, run.given, previous, overlaps)
+
+
+def _evidence(dealt: Dealt) -> list[EvidenceReport]:
+    """What stood for the old categories: fitted on, chosen with, measured on."""
+    measured = {"replay": len(dealt.base_test)} if dealt.base_test else {}
+    if dealt.bystanders is not None and dealt.bystanders.kind != "pack":
+        measured[dealt.bystanders.kind] = len(dealt.bystanders.bottlenecks)
+    return evidence_reports(_sizes(dealt.evidence), _sizes(dealt.calibration), measured)
+
+
+def _sizes(side: Sequence[Evidence]) -> dict[str, int]:
+    return {evidence.kind: len(evidence.bottlenecks) for evidence in side}
 
 
 def _fit(run: TrainingRun, grown: _Grown) -> Solved:
