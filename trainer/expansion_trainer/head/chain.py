@@ -82,9 +82,10 @@ def topped_up(real: Labelled, known: Statistics, columns: Labels, seed: int) -> 
         return real
     root = _root(known.within)
     floor = float(real.bottlenecks.min(initial=0.0))
+    members = np.split(np.argsort(real.labels, kind="stable"), np.cumsum(at_hand)[:-1])
     drawn = []
     for place in lacking:
-        own = real.bottlenecks[real.labels == place]
+        own = real.bottlenecks[members[place]]
         noise = np.random.default_rng((seed, place)).normal(size=(each - len(own), len(root))) @ root.T
         drawn.append(_drawn(noise, own, known, int(columns[place]), floor))
     labels = np.repeat(lacking, [len(part) for part in drawn]).astype(np.int64)

@@ -235,9 +235,11 @@ def _kept(within: Doubles, around: Doubles, means: Doubles, counts: Labels) -> D
     """(U, D), the part of a mean that is no accident: n l / (n l + 1).
 
     l from photographs of other things or from the means themselves, whichever is larger: new categories may lie where old ones
-    never do. No direction is taken to have no variance within categories at all.
+    never do. No direction is taken to have no variance within categories, unless nothing is known of it: one image each.
     """
-    certain = 0.9 * within + 0.1 * within.mean() + np.finfo(np.float64).tiny
+    if not within.any():
+        return np.ones_like(means)
+    certain = 0.9 * within + 0.1 * within.mean()
     share = 1.0 / np.maximum(counts, 1)
     own = np.square(means).mean(axis=0) - certain * share.mean()
     ratio = np.maximum(np.maximum(around - within, own), 0.0) / certain

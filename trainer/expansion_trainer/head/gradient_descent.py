@@ -85,7 +85,7 @@ def _descended(
     old = _images(base, _negatives(evidence, training.bottlenecks.shape[1]))
     members = [np.flatnonzero(training.labels == category) for category in range(categories)]
     weights, bias = _first(training.bottlenecks.shape[1], categories, random)
-    every = max(EVERY, -(-asked.steps // MOST_POINTS))
+    every = steps_between_points(asked.steps)
     curve = []
     for step in range(asked.steps):
         batch = _batch(new, members, old, asked.batch_size, random)
@@ -96,6 +96,10 @@ def _descended(
         weights -= batch.bottlenecks.T @ slope
         bias -= slope.sum(axis=0)
     return Rows(weights=weights, bias=bias), tuple(curve)
+
+
+def steps_between_points(steps: int) -> int:
+    return max(EVERY, -(-steps // MOST_POINTS))
 
 
 def _images(base: BaseHead | None, images: Labelled) -> Images:
