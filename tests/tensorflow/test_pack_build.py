@@ -151,21 +151,36 @@ def test_a_build_that_was_stopped_goes_on_and_makes_the_same_pack(
     )  # at most what one block holds is read twice: a block is eight images, or one larger category
 
 
+class Killed(Exception):
+    """Without the last word that Ctrl-C leaves."""
+
+
+class Mortal(FolderPrefix):
+    """Takes nothing more once its writer is dead."""
+
+    dead = False
+
+    def write(self, key: str, content: bytes, content_type: str = "") -> None:
+        if self.dead:
+            raise StorageUnavailable("too late")
+        super().write(key, content)
+
+
 def test_what_was_put_aside_in_time_is_not_read_again(tmp_path, photos, tiny_backbone):
     """A build that is killed leaves no last word: it lives on what it put aside every few minutes."""
-    clock = iter(range(0, 10_000, 200))
-
-    class Killed(Exception): ...
+    now, out = [0.0], Mortal(tmp_path / "pack")
 
     def die(done: int) -> None:
+        now[0] += 1000
         if done == 45:
+            out.dead = True
             raise Killed
 
-    where = places(tmp_path, chunk=8, clock=lambda: float(next(clock)))
+    where = places(tmp_path, chunk=8, clock=lambda: now[0], out=out)
     with pytest.raises(Killed):
         build.build(tiny_backbone, listing(photos, tiny_backbone), where, die)
     photos.read_keys.clear()
-    built(photos, tiny_backbone, where)
+    built(photos, tiny_backbone, places(tmp_path, chunk=8))
     assert {key.split("/")[0] for key in photos.read_keys} == {tiny_backbone.categories[7].uid}
 
 

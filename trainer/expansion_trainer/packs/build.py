@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from expansion_contract import layout
-from expansion_contract.pack import PackDocument
+from expansion_contract.pack import Extractor, PackDocument
 from expansion_storage import Prefix, StorageError
 from expansion_storage.folder import FolderPrefix, file_sha256
 from expansion_trainer.backbones.catalogue import Backbone
@@ -104,21 +104,44 @@ def _old(pack: Pack, document: PackDocument, out: Prefix) -> Built:
 
 
 def _gathered(backbone: Backbone, source: Source, places: Places, tell: Tell) -> Gathered:
-    extractor = probes.extractor(backbone)
-    kept = gathered.taken_up(places.out, extractor, source.digest)
-    found = kept or gathered.nothing(len(backbone.categories), backbone.bottleneck_size)
-    put_aside_at = places.clock()
+    aside = _Aside(places, probes.extractor(backbone), source.digest)
+    found = aside.taken_up() or gathered.nothing(len(backbone.categories), backbone.bottleneck_size)
     try:
         for block in blocks(source, places.chunk, first=found.categories):
+            aside.put_if_due(found)
             found = _Work(backbone, places, tell, found.listed).with_block(found, block)
-            if places.clock() - put_aside_at >= PUT_ASIDE_SECONDS:
-                gathered.put_aside(places.out, found, extractor, source.digest)
-                put_aside_at = places.clock()
     except BaseException:  # Ctrl-C, too: what is whole is kept
         with suppress(StorageError):
-            gathered.put_aside(places.out, found, extractor, source.digest)
+            aside.put(found)
         raise
     return found
+
+
+class _Aside:
+    """Where unfinished work is kept. Keeping it takes at most a twentieth of the time, however slow the store is."""
+
+    def __init__(self, places: Places, extractor: Extractor, images: str) -> None:
+        self._out, self._clock = places.out, places.clock
+        self._extractor, self._images = extractor, images
+        self._due = places.clock() + PUT_ASIDE_SECONDS
+        self._kept = 0  # categories
+
+    def taken_up(self) -> Gathered | None:
+        found = gathered.taken_up(self._out, self._extractor, self._images)
+        self._kept = found.categories if found else 0
+        return found
+
+    def put_if_due(self, found: Gathered) -> None:
+        if self._clock() >= self._due and found.categories > self._kept:
+            began = self._clock()
+            self.put(found)
+            ended = self._clock()
+            self._due = ended + max(PUT_ASIDE_SECONDS, 20 * (ended - began))
+
+    def put(self, found: Gathered) -> None:
+        if found.categories > self._kept:
+            gathered.put_aside(self._out, found, self._extractor, self._images)
+            self._kept = found.categories
 
 
 class _Work:
