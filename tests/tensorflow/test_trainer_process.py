@@ -100,7 +100,7 @@ def test_a_run_that_succeeds_ends_with_0_and_says_so(tmp_path: Path) -> None:
     assert job.last_words == "Run 0123456789abcdef succeeded: 2 categories."
     progress = Progress.model_validate_json((job.folder / layout.PROGRESS).read_bytes())
     assert (progress.stage, progress.percent) == ("Done", 100)
-    assert "Bottlenecks (5 %): 60 images through EfficientNetLite0" in output
+    assert "Bottlenecks (6 %): 60 images through EfficientNetLite0" in output
 
 
 def test_it_leaves_nothing_in_scratch_and_writes_nowhere_else(tmp_path: Path) -> None:

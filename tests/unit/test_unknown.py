@@ -111,6 +111,17 @@ def test_what_is_clearly_better_than_gen_is_chosen() -> None:
     assert unknown.chosen([trial], np.arange(4), None)[0] == "Energy"
 
 
+def test_distances_are_tried_only_where_they_can_be_taken_in_every_trial() -> None:
+    """Of two categories one is left when the other is left out: there is nothing between categories then."""
+    known = known_as(np.array([[9.0, 0.0, 0.0]] * 20))
+    torn = known_as(np.array([[9.5, 9.5, 0.0]] * 20))
+    trial = Trial(known=known, strangers=torn, photographs=none_of(3), space=None)
+    images = np.random.default_rng(0).normal(size=(60, SIZE)).astype(np.float32)
+    place = unknown.space(statistics.of(images, np.repeat([0, 1, 2], 20), 3))
+    _, tried = unknown.chosen([trial], np.arange(3), place)
+    assert "RelativeMahalanobis" not in {one.method for one in tried}
+
+
 def test_photographs_choose_the_method_where_no_base_image_is_labelled(fitted: Fitting) -> None:
     """Among new images alone the method would be chosen for a tenth of what the model is asked."""
     photographs = Evidence(kind="unlabelled", bottlenecks=W.old(30, 5).bottlenecks)

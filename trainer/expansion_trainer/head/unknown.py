@@ -323,7 +323,8 @@ def chosen(
     trials: Sequence[Trial], answers_as: Labels, place: Space | None
 ) -> tuple[Method, tuple[Tried, ...]]:
     """The method that tells left-out categories best, and how well each did; Gen, if it is as good, or nothing could be left out."""
-    methods = METHODS if place is not None else FROM_LOGITS
+    everywhere = place is not None and all(trial.space is not None for trial in trials)
+    methods = METHODS if everywhere else FROM_LOGITS
     if not trials:
         return METHODS[0], ()
     tried = tuple(Tried(method=method, auroc=_mean_auroc(method, trials, answers_as)) for method in methods)
