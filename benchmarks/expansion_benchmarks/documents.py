@@ -14,7 +14,7 @@ from expansion_benchmarks import many, overlap, sequence, tables, timing
 from expansion_benchmarks.frontier import NAMES, SHOWN, TITLES
 from expansion_benchmarks.tables import table
 
-DOCUMENTS = ("README.md", "docs/how-it-works.md", "benchmarks/README.md")
+DOCUMENTS = ("README.md", "benchmarks/README.md")
 BLOCK = re.compile(r"(<!-- measured: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Rows = Sequence[Mapping[str, Any]]
