@@ -7,7 +7,7 @@ from head_values import NEW, OLD, SIZE, World, world
 
 from expansion_contract.resource import Solver
 from expansion_trainer.head import chain, statistics
-from expansion_trainer.head.chain import Earlier, added_material, topped_up
+from expansion_trainer.head.chain import Earlier, added_material, added_statistics, topped_up
 from expansion_trainer.head.fit import Labelled
 from expansion_trainer.head.solve import Options, solve
 from expansion_trainer.head.statistics import Statistics
@@ -101,6 +101,22 @@ def test_without_an_earlier_expansion_today_s_images_are_all() -> None:
     w = world()
     training, validation = w.new(5, 1), w.new(3, 2)
     assert added_material(None, training, validation, 0) == (training, validation)
+
+
+def test_sums_for_the_discriminant_do_not_depend_on_the_order_of_arrival() -> None:
+    """Through a pack whose columns are the base's, one that is retired, and the earlier ones, with replay images in the first step."""
+    w = world()
+    replayed, images = w.old(8, 3), w.new(30, 1)
+    nothing_known = statistics.empty(OLD, SIZE)
+    once = added_statistics(nothing_known, np.arange(0), images, replayed)
+    pack = statistics.merged(nothing_known, statistics.of(replayed.bottlenecks, replayed.labels, OLD))
+    pack = statistics.appended(pack, statistics.empty(1, SIZE))
+    first = of_two(images)
+    pack = statistics.appended(pack, statistics.of(first.bottlenecks, first.labels, 2))
+    last = Labelled(bottlenecks=images.bottlenecks[images.labels == 2], labels=np.zeros(30, np.int64))
+    later = added_statistics(pack, np.array([OLD + 1, OLD + 2]), last, replayed)
+    for field in ("counts", "means", "scatter", "balanced_scatter", "variances"):
+        np.testing.assert_allclose(getattr(once, field), getattr(later, field), rtol=1e-9, atol=1e-9)
 
 
 def test_five_steps_end_where_one_ends() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import cholesky
 
+from expansion_trainer.head import statistics as sums
 from expansion_trainer.head.material import Labelled
 from expansion_trainer.head.softmax import Array, Doubles, Labels
 from expansion_trainer.head.statistics import Statistics
@@ -50,6 +51,29 @@ def added_material(
     first = len(earlier.columns)
     known = topped_up(earlier.fitted, earlier.statistics, earlier.columns, seed)
     return joined(known, _moved(training, first)), joined(earlier.calibrating, _moved(validation, first))
+
+
+def added_statistics(
+    before: Statistics, columns: Labels, training: Labelled, replayed: Labelled | None = None
+) -> Statistics:
+    """Of the categories that earlier expansions added, in the order of `columns`, and today's behind them: what Discriminant is solved from.
+
+    `before`: the pack's, in its own columns (`sums.empty` where there is none). `replayed`: training images of columns that it may know
+    nothing of yet; they come in here as they will come into the next pack, so that the order of arrival does not matter. The scatters
+    remain those of all columns, because no category's own is kept.
+    """
+    if replayed is not None:
+        unknown = before.counts[replayed.labels] == 0
+        images, labels = replayed.bottlenecks[unknown], replayed.labels[unknown]
+        before = sums.merged(before, sums.of(images, labels, len(before)))
+    earlier = replace(
+        before,
+        counts=before.counts[columns],
+        means=before.means[columns],
+        variances=before.variances[columns],
+    )
+    today = sums.of(training.bottlenecks, training.labels, 1 + int(training.labels.max(initial=-1)))
+    return sums.appended(earlier, today)
 
 
 def joined(first: Labelled, second: Labelled) -> Labelled:

@@ -140,7 +140,7 @@ def _ground(base: BaseHead, statistics: Statistics, evidence: Sequence[Evidence]
         within=_evened(statistics.balanced_scatter),
         around=around / scale,
         photographs=_some(photographs, MOST_PHOTOGRAPHS),
-        widths=(float(np.trace(statistics.within)) / len(around), float(scale)),
+        widths=(_mean_variance(statistics, categories), float(scale)),
         pull=1.0 / (scale * max(len(apart) - 1, 1)),
         shared=shared,
         length=float(np.sqrt(np.square(rows - shared[:, None]).sum(axis=0).mean())),
@@ -154,6 +154,12 @@ def _refuse_few(photographs: int) -> None:
             f" on, and there are {photographs}: without them nothing says where the old categories lie. Give spec.replay, spec.unlabelled"
             " or spec.base.pack, or take solver: Softmax, which manages with drawn images."
         )
+
+
+def _mean_variance(statistics: Statistics, categories: int) -> float:
+    """Of one image within an added category, over all numbers: t_w. Of these categories alone, whatever else is in the scatter."""
+    counts, variances = statistics.counts[-categories:], statistics.variances[-categories:]
+    return float((counts @ variances).mean() / max(int(counts.sum()) - len(np.flatnonzero(counts)), 1))
 
 
 def _evened(scatter: Doubles) -> Doubles:
