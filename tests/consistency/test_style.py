@@ -35,3 +35,9 @@ def test_every_module_says_what_it_is_responsible_for():
     assert [
         str(path) for path in modules if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ] == []
+
+
+def test_no_two_modules_of_tests_have_one_name():
+    """pytest finds helpers in all tiers at once: of two with one name it imports the first it meets."""
+    names = [path.stem for path in (HOUSE / "tests").rglob("*.py") if path.stem != "conftest"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
