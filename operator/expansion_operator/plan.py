@@ -5,7 +5,7 @@ from datetime import datetime
 
 from expansion_contract import lineage
 from expansion_contract.resource import FINALIZER, DeletionPolicy, ServingMode
-from expansion_operator import policies
+from expansion_operator import policies, schedule
 from expansion_operator.conditions import Finding, Next, Stage, announcements
 from expansion_operator.manifests.job import training_job
 from expansion_operator.manifests.pod import serving_name
@@ -53,7 +53,9 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
     return Plan(
         status=status.to_wire(),
         actions=actions,
-        requeue_after=_requeue_after(observed, finding),
+        requeue_after=_requeue_after(
+            observed, finding, schedule.wait(observed.expansion, status.schedule, now)
+        ),
         relist=_goes_on(observed, finding) is Next.RELIST,
     )
 
@@ -156,10 +158,12 @@ def _outdated_versions(observed: Observed, finding: Finding | None) -> tuple[Pru
     return tuple(Prune(version=number) for number in numbers if number not in kept)
 
 
-def _requeue_after(observed: Observed, finding: Finding | None) -> float | None:
+def _requeue_after(observed: Observed, finding: Finding | None, until_due: float | None) -> float | None:
     """The earliest of what is waited for; a settled resource is looked at again when its images are due."""
     poll = policies.poll_seconds(observed.expansion)
     waits = [poll if finding is None or observed.expansion.spec.suspend else finding.requeue_after]
+    if until_due is not None and (until_due > 0 or finding is None):
+        waits.append(until_due if until_due > 0 else policies.BUSY)
     if any(_unwanted_jobs(observed, finding)):
         waits.append(policies.GONE)
     if _is_rolling(observed):

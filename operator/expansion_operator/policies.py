@@ -25,7 +25,7 @@ from expansion_contract.resource import (
 )
 from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.version import AgentStatus, ServingDocument
-from expansion_operator import starting, starts
+from expansion_operator import schedule, starting, starts
 from expansion_operator.conditions import TEXT_LIMIT, Finding, Next, Stage, clipped, moment, stamp
 from expansion_operator.observed import JobPhase, JobSeen, Observed, VersionSeen
 from expansion_operator.retries import KILLED, Retry, planned, retry_of
@@ -58,6 +58,11 @@ def unknown_architecture(observed: Observed, _: datetime) -> Finding | None:
     pretrained = observed.expansion.spec.base.pretrained
     problem = architectures.problem_with(pretrained.architecture) if pretrained else None
     return _unacceptable("UnknownArchitecture", [problem] if problem else [])
+
+
+def bad_schedule(observed: Observed, _: datetime) -> Finding | None:
+    problem = schedule.problem_with(observed.expansion.spec.retrain)
+    return _unacceptable("InvalidSchedule", [problem] if problem else [])
 
 
 def invalid_spec(observed: Observed, _: datetime) -> Finding | None:
@@ -598,6 +603,7 @@ POLICIES: tuple[Policy, ...] = (
     not_supported,
     unknown_architecture,
     invalid_spec,
+    bad_schedule,
     output_conflict,
     base_circle,
     unreadable,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from expansion_contract import run
 from expansion_contract.problems import sentences
 from expansion_contract.resource import FINALIZER, ClassifierExpansion, parsed
-from expansion_operator import starts
+from expansion_operator import schedule, starts
 from expansion_operator import storage as stores
 from expansion_operator.bases import Bases
 from expansion_operator.cluster import ApiError, Cluster, Refused
@@ -219,16 +219,22 @@ class Reconciler:
     def _seen_in_storage(self, seen: Observed, jobs: tuple[JobSeen, ...], memory: _Memory) -> Observed:
         storage = self._storage(seen.expansion)
         now = self.clock.monotonic()
-        newer_than = now if memory.list_again else float("-inf")
+        newer_than = now if memory.list_again else now - self._since_due(seen.expansion)
         seen = self.bases.seen(seen, storage, self._referred(seen.expansion))
         if seen.base_trouble is None:
             listed = self.listings.get(storage, seen.expansion, now, newer_than, seen.base)
             seen, memory.list_again = self._with_listing(seen, listed), False
         seen = replace(seen, versions=storage.versions(), serving_document=storage.serving())
-        current = starts.with_earlier_run(starts.identified(seen), jobs)
+        wanted = starts.on_schedule(starts.identified(seen), jobs, self.clock.now())
+        current = starts.with_earlier_run(wanted, jobs)
         behind = self._seen_of_run(current, storage, jobs)
         self._must_be_writable(storage, behind, memory)
         return behind
+
+    def _since_due(self, expansion: ClassifierExpansion) -> float:
+        """Seconds since a time of the schedule that has come: a run that it asks for takes the images as they are then."""
+        due = schedule.due(expansion, self.clock.now())
+        return (self.clock.now() - due).total_seconds() if due else float("inf")
 
     def _with_listing(self, seen: Observed, listed: Listed) -> Observed:
         age = timedelta(seconds=self.clock.monotonic() - listed.at)

@@ -5,6 +5,7 @@ A run that is there already keeps the base it was started from where `spec.retra
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 
 from expansion_contract import layout, lineage, run
 from expansion_contract.resource import (
@@ -15,6 +16,8 @@ from expansion_contract.resource import (
     UpdatePolicy,
 )
 from expansion_contract.run import PublishedBase, Start
+from expansion_operator import schedule
+from expansion_operator.conditions import stamp
 from expansion_operator.observed import JobPhase, JobSeen, Observed
 
 NOT_BEGUN = {JobPhase.QUEUED, JobPhase.PENDING}
@@ -22,7 +25,7 @@ _WISH = 256
 """Characters of a wish for one more run that count."""
 
 
-def identified(seen: Observed) -> Observed:
+def identified(seen: Observed, scheduled: str = "") -> Observed:
     """With its start and its run's id, as far as both can be known: not before the images are listed and the base is found."""
     if seen.listing is None or (seen.base is None and seen.expansion.spec.base.pretrained is None):
         return seen
@@ -32,10 +35,27 @@ def identified(seen: Observed) -> Observed:
         given=given(seen),
         categories=tuple(sorted(seen.listing.counts)),
         requested=requested(seen.expansion),
+        scheduled=scheduled or schedule.last(seen.expansion),
         previous=_previous(seen),
     )
     chosen = _as_before(seen, start)
     return replace(seen, start=chosen, run_id=run.run_id(seen.expansion, seen.listing.digest, chosen))
+
+
+def on_schedule(seen: Observed, jobs: Iterable[JobSeen], now: datetime) -> Observed:
+    """With the run that spec.retrain.schedule asks for, if one of its times has come.
+
+    Not while a run of the very same inputs is under way, whatever spec.retrain.updatePolicy says: nothing has changed that would
+    make it wrong, and a run longer than the time between two of them would never end.
+    """
+    due = schedule.due(seen.expansion, now)
+    if due is None or seen.run_id is None:
+        return seen
+    last = seen.expansion.status.run
+    is_under_way = last is not None and last.id == seen.run_id and not _has_ended(seen.expansion, last)
+    if is_under_way and any(job.run_id == seen.run_id and job.ours for job in jobs):
+        return seen
+    return identified(seen, stamp(due))
 
 
 def with_earlier_run(seen: Observed, jobs: Iterable[JobSeen]) -> Observed:

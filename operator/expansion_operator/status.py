@@ -19,7 +19,7 @@ from expansion_contract.resource import (
     RunStatus,
     ServingStatus,
 )
-from expansion_operator import policies, starting, starts
+from expansion_operator import policies, schedule, starting, starts
 from expansion_operator.conditions import (
     SHOWN,
     TEXT_LIMIT,
@@ -56,6 +56,7 @@ def next_status(
         serving=_serving(observed, settings),
         recent_runs=starting.remembered_runs(observed, now),
         last_handled_retrain_at=starts.requested(observed.expansion) or None,
+        schedule=schedule.remembered(observed.expansion, observed.start.scheduled, now),
         history=_history(observed, finding, now),
     )
 

@@ -15,7 +15,7 @@ from expansion_contract.report import BaseDrop, CategoryScore, Metrics, Proporti
 from expansion_contract.resource import ClassifierExpansion, Figures, HistoryEntry, ServingMode
 from expansion_contract.run import Owner, PackBase, PublishedBase, Start
 from expansion_contract.version import AgentStatus, ServingDocument, VersionManifest
-from expansion_operator import policies, starts
+from expansion_operator import policies, schedule, starts
 from expansion_operator.conditions import stamp
 from expansion_operator.manifests.pod import serving_name
 from expansion_operator.observed import (
@@ -110,6 +110,7 @@ def _start(expansion: ClassifierExpansion) -> Start:
         model=PublishedBase(uri=uri, manifest_sha256=digest) if published else None,
         pack=PackBase(uri=pack.uri, digest=_UNKNOWN) if pack else None,
         requested=starts.requested(expansion),
+        scheduled=schedule.last(expansion),
     )
 
 

@@ -108,14 +108,19 @@ def _data(status: ExpansionStatus, conditions: dict[str, Condition], now: dateti
 
 def _run(status: ExpansionStatus, conditions: dict[str, Condition], now: datetime) -> Branch:
     condition, run = conditions.get("Trained", ABSENT), status.run
-    if run is None:
-        return Branch(name="run", text=_why(condition), state=_state(condition), notes=_message(condition))
-    return Branch(
-        name="run",
-        text=f"{run.id} {_progress(run, now)}".strip(),
-        state=_state(condition),
-        notes=_message(condition),
-    )
+    text = f"{run.id} {_progress(run, now)}".strip() if run else _why(condition)
+    notes = (*_message(condition), *_next_time(status, now))
+    return Branch(name="run", text=text, state=_state(condition), notes=notes)
+
+
+def _next_time(status: ExpansionStatus, now: datetime) -> Iterator[str]:
+    following = status.schedule.next_at if status.schedule else None
+    if following is None:
+        return
+    when = age(following, now)
+    waits = " and waits for a run to end, or for the resource to be resumed" if when.endswith("ago") else ""
+    verb = "came" if waits else "comes"
+    yield f"The next time of spec.retrain.schedule {verb} {when} ({following}){waits}."
 
 
 def _progress(run: RunStatus, now: datetime) -> str:

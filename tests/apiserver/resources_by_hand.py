@@ -53,6 +53,31 @@ _RULES: dict[str, tuple[Spec, ...]] = {
         {"base": {"expansionRef": {"name": "cars"}, "pack": {"uri": "s3://packs/lite0"}}},
         {"base": {"model": {"uri": "s3://models/cars/versions/7"}, "pack": {"uri": "s3://packs/lite0"}}},
     ),
+    "spec.retrain.schedule must be five cron fields": tuple(
+        {"retrain": {"schedule": cron}}
+        for cron in (
+            *(
+                "daily",
+                "@every 5m",
+                "@reboot",
+                "0 3 * *",
+                "0 0 3 * * *",
+                "60 * * * *",
+                "0 24 * * *",
+                "0 0 0 * *",
+            ),
+            *(
+                "0 0 32 * *",
+                "0 0 * 13 *",
+                "0 0 * * 8",
+                "0 0 * * MONDAY",
+                "*/0 * * * *",
+                "a b c d e",
+                "0,,5 * * * *",
+            ),
+            *("TZ=Europe/Berlin 0 3 * * *", "0 3 * * * ", " 0 3 * * *", "0 3 L * *", "0 3 * * MON#1"),
+        )
+    ),
     "spec.training.head.gradientDescent goes with solver: GradientDescent only": (
         _head(gradientDescent={}),
         _head(gradientDescent={"steps": 10}, solver="Auto"),
@@ -98,6 +123,11 @@ _MAP_VALUES: dict[str, Spec] = {
     "spec.serving.resources.requests.cpu": {"serving": {"resources": {"requests": {"cpu": 2}}}},
 }
 
+BAD_TIMES: tuple[Spec, ...] = (
+    *({"retrain": {"schedule": cron}} for cron in ("0 3 30 2 *", "0 0 31 4,6,9,11 *", "0 18-8 * * *")),
+    *({"retrain": {"schedule": "@daily", "timeZone": zone}} for zone in ("Europe/Berlim", "CEST", "Mars")),
+)
+"""Of the right form, and yet no calendar knows them."""
 LATER: tuple[Spec, ...] = (
     *(_head(randomProjection=settings) for settings in ({}, {"dimensions": 64}, {"dimensions": 20_000})),
     {"distortions": {"randomCropPercent": 10}},
@@ -111,7 +141,6 @@ LATER: tuple[Spec, ...] = (
     {"training": {"fineTune": {"fromLayer": "mixed9", "epochs": 1}}},
     *({"compute": {"workers": workers}} for workers in (2, 256)),
     {"serving": {"rollout": {"strategy": "Canary"}}},
-    *({"retrain": {"schedule": cron}} for cron in ("0 3 * * *", "*/30 8-18 * * 1-5")),
 )
 """What a release may not do yet, each in all its spellings; what it can do is expected to be accepted."""
 WRONG_NETWORKS = (
@@ -157,7 +186,7 @@ def _named(name: str, how: str, sentence: str, **base: str) -> Broken:
 
 
 def refused_by_a_condition() -> Iterator[Body]:
-    for spec in LATER:
+    for spec in (*LATER, *BAD_TIMES):
         yield body_of({**LEAST, **spec})
     for name in WRONG_NETWORKS:
         yield body_of({**LEAST, "base": {"pretrained": {"architecture": name}}})

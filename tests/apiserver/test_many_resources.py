@@ -31,6 +31,7 @@ from expansion_contract import architectures, availability
 from expansion_contract.problems import sentences
 from expansion_contract.resource import GROUP, PLURAL, VERSION, ExpansionSpec, parsed
 from expansion_development.kubernetes_api import Api, message_of
+from expansion_operator import schedule
 
 pytestmark = pytest.mark.apiserver
 SEED = 20261122
@@ -70,7 +71,7 @@ def said_by_a_condition(body: Body) -> tuple[str, ...]:
     spec: ExpansionSpec = parsed(body).spec
     network = spec.base.pretrained
     problem = architectures.problem_with(network.architecture) if network else None
-    return (*availability.refused(spec), *([problem] if problem else []))
+    return (*availability.refused(spec), *filter(None, (problem, schedule.problem_with(spec.retrain))))
 
 
 def possible(wish: Spec) -> Spec:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from apiserver_expansions import Operator, Team, add_images, install_definition, message
+from apiserver_expansions import EXPANSIONS, Operator, Team, add_images, install_definition, message
 from apiserver_waiting import Waiter, condition_of, wait_for
 
 from expansion_development.kubernetes_api import Api
@@ -42,6 +42,23 @@ def test_a_run_waits_for_the_end_of_an_upload_and_takes_all_of_it(
     settled = wait_for_condition("flowers", "Ready")
     assert settled["status"]["dataset"]["categories"] == 3
     assert team.attempts() == 1
+
+
+def test_a_time_of_the_schedule_that_nobody_saw_leads_to_one_run_and_the_next_one_is_told(
+    team: Team, wait_for_condition: Waiter
+) -> None:
+    team.apply(retrain={"schedule": "30 6 1 1 *", "timeZone": "Asia/Kolkata"})
+    settled = wait_for_condition("flowers", "Ready")
+    following = settled["status"]["schedule"]["nextAt"]
+    assert following.endswith("-01-01T01:00:00Z")
+    missed = {"schedule": {"nextAt": "2020-01-01T01:00:00Z"}}
+    team.api.patch(EXPANSIONS, team.namespace, "flowers", {"status": missed}, part="status")
+    wait_for(lambda: team.versions() == [1, 2], "version 2")
+    settled = wait_for_condition("flowers", "Ready")
+    times = settled["status"]["schedule"]
+    assert times["nextAt"] == following
+    assert int(times["lastAt"][:4]) == int(following[:4]) - 1
+    assert team.attempts() == 2
 
 
 def test_a_spent_budget_holds_even_a_raised_revision_back(team: Team, wait_for_condition: Waiter) -> None:

@@ -98,6 +98,17 @@ def test_a_running_run_says_how_far_it_is_and_when_it_is_done() -> None:
     assert shown.text == f"{run.id} bottlenecks, 40 %, 123.5 images/s, done in about 25 min, started 2 h ago"
 
 
+def test_the_next_time_of_a_schedule_is_told_at_the_run_and_one_that_has_come_says_what_it_waits_for() -> (
+    None
+):
+    world = settled(retrain={"schedule": "30 15 * * *"})
+    assert branch(seen(world), "run").notes == (
+        "The next time of spec.retrain.schedule comes in 1 h (2026-11-22T15:30:00Z).",
+    )
+    (note,) = branch(tree(world.expansion.to_wire(), (), at(4 * 3600)), "run").notes
+    assert "came 30 min ago (2026-11-22T15:30:00Z) and waits for a run to end" in note
+
+
 def stamp(seconds: float) -> str:
     return at(seconds).isoformat()
 

@@ -83,7 +83,6 @@ def test_a_name_that_no_job_or_service_can_carry_is_refused(name: str):
         ({"training": {"fineTune": {"fromLayer": "mixed9"}}}, "spec.training.fineTune"),
         ({"compute": {"workers": 2}}, "spec.compute.workers"),
         ({"serving": {"rollout": {"strategy": "Canary"}}}, "spec.serving.rollout.strategy"),
-        ({"retrain": {"schedule": "0 3 * * *"}}, "spec.retrain.schedule"),
     ],
 )
 def test_what_cannot_be_done_yet_is_refused_by_name(spec: dict, path: str):

@@ -83,7 +83,8 @@ class World:
             serving_document=self.serving,
         )
         wanted = starts.identified(replace(seen, base=base(self.base)) if self.base else seen)
-        return starts.with_earlier_run(wanted, self.jobs.values())
+        due = starts.on_schedule(wanted, self.jobs.values(), at(self.seconds))
+        return starts.with_earlier_run(due, self.jobs.values())
 
     @property
     def run(self) -> str:

@@ -111,6 +111,7 @@ def _stages_of_policies(tree: ast.Module) -> list[Stage]:
     """By the world in which each policy speaks."""
     worlds = {
         "not_supported": respecified(NEW, **LATER),
+        "bad_schedule": respecified(NEW, retrain={"schedule": "0 3 30 2 *"}),
         "unknown_architecture": respecified(NEW, base={"pretrained": {"architecture": "Nope"}}),
         "invalid_spec": respecified(NEW, categories={"images": "/data"}),
         "output_conflict": replace(NEW, output_owner="team/roses"),

@@ -28,11 +28,6 @@ _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
         lambda s: s.serving.rollout.strategy is Strategy.CANARY,
         "use Immediate",
     ),
-    (
-        "spec.retrain.schedule",
-        lambda s: bool(s.retrain.schedule),
-        "use spec.retrain.pollInterval or raise spec.retrain.revision",
-    ),
 )
 
 

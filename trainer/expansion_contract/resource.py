@@ -466,6 +466,25 @@ class UpdatePolicy(StrEnum):
     FINISH = "Finish"
 
 
+def _cron_field(value: str) -> str:
+    item = rf"([*]|({value})(-({value}))?)(/[1-9][0-9]?)?"
+    return f"{item}(,{item})*"
+
+
+_CRON_FIELDS = " +".join(
+    _cron_field(value)
+    for value in (
+        "[0-5]?[0-9]",
+        "[01]?[0-9]|2[0-3]",
+        "0?[1-9]|[12][0-9]|3[01]",
+        "0?[1-9]|1[0-2]|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC",
+        "[0-7]|SUN|MON|TUE|WED|THU|FRI|SAT",
+    )
+)
+CRON_PATTERN = rf"^((?i:{_CRON_FIELDS})|@(hourly|daily|midnight|weekly|monthly|yearly|annually))$"
+"""The same to Python and to CEL."""
+
+
 class Retrain(Strict):
     poll_interval: Duration = "10m"
     """How often the images are listed again; changed images start a new run."""
@@ -481,7 +500,20 @@ class Retrain(Strict):
     """When something changes while a run is under way. Replace: it is stopped, what it computed of the images is kept.
     Finish: it ends first and is published if it passes the gate; then the new one starts."""
     schedule: Annotated[str, StringConstraints(max_length=128)] = ""
-    """A cron schedule."""
+    """Asks for one more run at these times: five cron fields (minute hour day-of-month month day-of-week), for example `0 3 * * MON`,
+    or @hourly, @daily, @weekly, @monthly, @yearly. A time that comes while a run is under way waits for its end; of times that
+    passed while the operator was away or the resource suspended, the newest alone counts."""
+    time_zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]+$", max_length=64)] = "UTC"
+    """Of `schedule`: an IANA name, for example Europe/Berlin."""
+
+    rules: ClassVar = (
+        Rule(
+            cel=f"!has(self.schedule) || self.schedule == '' || self.schedule.matches('{CRON_PATTERN}')",
+            message="spec.retrain.schedule must be five cron fields (minute hour day-of-month month day-of-week), for example"
+            " '0 3 * * MON', or one of @hourly, @daily, @weekly, @monthly, @yearly",
+            holds=lambda r: not r.schedule or re.fullmatch(CRON_PATTERN, r.schedule) is not None,
+        ),
+    )
 
 
 class Storage(Strict):
@@ -683,6 +715,15 @@ class HistoryEntry(Lenient):
     """When, RFC 3339."""
 
 
+class ScheduleStatus(Lenient):
+    asked: Text | None = None
+    """The schedule and its time zone that `nextAt` follows from."""
+    last_at: Text | None = None
+    """The last of its times that asked for a run."""
+    next_at: Text | None = None
+    """When it asks for the next one, RFC 3339."""
+
+
 class ExpansionStatus(Lenient):
     observed_generation: int = -1
     """The generation this status was computed from."""
@@ -710,6 +751,8 @@ class ExpansionStatus(Lenient):
     """When Jobs of the last day were created, RFC 3339, oldest first; spec.retrain.maxRunsPerDay counts them."""
     last_handled_retrain_at: Text | None = None
     """The value of the annotation classifierexpansion.dev/retrain-requested-at that the current run answers."""
+    schedule: ScheduleStatus | None = None
+    """The times of spec.retrain.schedule."""
     history: Annotated[list[HistoryEntry], Field(max_length=20)] = []
     """The last runs, newest first, with why each was published or refused."""
 

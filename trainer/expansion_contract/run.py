@@ -72,6 +72,8 @@ class Start:
     """New categories of the listing."""
     requested: str = ""
     """What a person last asked for one more run with; another word is another run."""
+    scheduled: str = ""
+    """The time of spec.retrain.schedule that the run answers; another time is another run."""
     previous: str | None = None
     """The folder of the last published version of this output, whose category list is continued."""
 
@@ -140,6 +142,7 @@ def model_inputs(
         "training": spec.training.to_wire(),
         "revision": spec.retrain.revision,
         **({"requested": start.requested} if start.requested else {}),
+        **({"scheduled": start.scheduled} if start.scheduled else {}),
         # A first run and a revert to it are the same run, although indices have been given in between.
         **({"indices": indices} if indices != sorted(set(start.categories)) else {}),
     }
