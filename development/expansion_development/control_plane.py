@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import yaml
 from cryptography.hazmat.primitives import serialization
@@ -35,6 +35,18 @@ _CONTROLLERS = "*,-endpoints-controller,-endpointslice-controller,-endpointslice
 """Endpoints may not have loopback addresses and our pods have no others: the process node writes the slices."""
 
 
+_AUDITED: dict[str, Any] = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+        {"level": "None"},
+    ],
+}
+"""Administrators may do everything; what service accounts do shows which permissions they need."""
+
+
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -48,7 +60,9 @@ class ControlPlane:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="expansion-control-plane-"))
         self.kubeconfig = self.folder / "kubeconfig"
         self.logs = self.folder / "log"
+        self.audit_log = self.logs / "audit.log"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._arguments: dict[str, list[str]] = {}
         self._token = secrets.token_hex(16)
 
     def __enter__(self) -> Self:
@@ -104,8 +118,16 @@ class ControlPlane:
         (self.folder / "tokens.csv").write_text(f"{self._token},admin,admin,system:masters\n")
         for secret in ("sa.key", "tokens.csv"):
             (self.folder / secret).chmod(0o600)
+        (self.folder / "audit.yaml").write_text(yaml.safe_dump(_AUDITED))
+
+    def restart_api_server(self) -> None:
+        """As an upgrade does it: it forgets every change it could still have told a watcher of."""
+        stop(self._processes[programs.API_SERVER], grace_seconds=0.5)
+        self._run(programs.API_SERVER, self._arguments[programs.API_SERVER])
+        self._wait("readyz", "https", self._port)
 
     def _run(self, name: str, arguments: list[str]) -> None:
+        self._arguments[name] = arguments
         self._processes[name] = start(arguments, self.logs / f"{name}.log", folder=self.folder)
 
     def _wait(self, path: str, scheme: str, port: int) -> None:
@@ -161,6 +183,9 @@ def _api_server(binary: Path, folder: Path, etcd: str, port: int) -> list[str]:
         f"--service-account-signing-key-file={folder / 'sa.key'}",
         f"--token-auth-file={folder / 'tokens.csv'}",
         "--authorization-mode=RBAC",
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+        f"--audit-policy-file={folder / 'audit.yaml'}",
+        f"--audit-log-path={folder / 'log' / 'audit.log'}",
         "--service-cluster-ip-range=10.96.0.0/24",
         "--allow-privileged=true",
     ]

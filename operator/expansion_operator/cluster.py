@@ -5,7 +5,8 @@ may pass by itself leaves as `ApiError` and is tried again by the queue.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -81,10 +82,17 @@ def connect(connections: int) -> client.ApiClient:
 
 class Cluster:
     def __init__(
-        self, api: client.ApiClient, namespaces: tuple[str, ...] = (), seconds: float = READ_SECONDS
+        self,
+        api: client.ApiClient,
+        namespaces: tuple[str, ...] = (),
+        seconds: float = READ_SECONDS,
+        renew: Callable[[], client.ApiClient] | None = None,
     ) -> None:
-        """`namespaces`: where our resources are looked for; empty: everywhere. `seconds`: for one answer."""
-        self._api, self._namespaces = api, namespaces
+        """`namespaces`: where our resources are looked for; empty: everywhere. `seconds`: for one answer.
+
+        `renew`: a client with today's credentials, for when the API server no longer knows those of `api`.
+        """
+        self._api, self._namespaces, self._renew = api, namespaces, renew
         self._timeout = (min(CONNECT_SECONDS, seconds), seconds)
 
     # Reading
@@ -99,7 +107,10 @@ class Cluster:
 
     def secret(self, namespace: str, name: str) -> dict[str, str] | None:
         """The values in base64, as the API has them; None if there is no such Secret."""
-        body = self._get("Secret", namespace, name)
+        try:
+            body = self._get("Secret", namespace, name)
+        except Refused as refused:
+            raise Refused(_with_remedy(refused.trouble)) from refused
         return None if body is None else body.get("data") or {}
 
     def jobs(self, expansion: ClassifierExpansion) -> tuple[JobSeen, ...]:
@@ -315,7 +326,16 @@ class Cluster:
             raise
 
     def _call(self, request: _Request) -> Body:
-        method, url, headers, *_ = self._api.param_serialize(
+        try:
+            return self._sent(self._api, request)
+        except ApiError as error:
+            if error.status != 401 or self._renew is None:
+                raise
+        self._api = self._renew()
+        return self._sent(self._api, request)
+
+    def _sent(self, api: client.ApiClient, request: _Request) -> Body:
+        method, url, headers, *_ = api.param_serialize(
             request.method,
             request.path,
             query_params=list(request.query.items()),
@@ -323,7 +343,7 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         try:
-            response = self._api.call_api(method, url, headers, request.body, _request_timeout=self._timeout)
+            response = api.call_api(method, url, headers, request.body, _request_timeout=self._timeout)
             content = bytes(response.read())  # type: ignore[no-untyped-call]
         except (HTTPError, client.ApiException) as error:
             raise ApiError(0, f"The API server cannot be reached: {error}") from error
@@ -356,6 +376,17 @@ def refusal(error: ApiError, what: str) -> Trouble | None:
     if error.status in {400, 422}:
         return Trouble(reason="Invalid", message=message, permanent=True)
     return None
+
+
+def _with_remedy(trouble: Trouble) -> Trouble:
+    """An operator of the whole cluster reads Secrets only where it is let."""
+    if trouble.reason != "Forbidden":
+        return trouble
+    remedy = (
+        "Whoever may read the Secrets of this namespace can let the operator do so: name the namespace in the chart's value"
+        " rbac.secretNamespaces, or bind the chart's ClusterRole for Secrets in it (docs/install.md)."
+    )
+    return replace(trouble, message=f"{trouble.message} {remedy}")
 
 
 def merge_patch(old: Body, new: Body) -> Body:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import yaml
 from apiserver_waiting import condition_of, wait_for
+from chart_account import ChartAccount, let_operators_read_secrets
 
 from expansion_contract import layout
 from expansion_development import processes
@@ -71,13 +72,16 @@ def _python_path() -> dict[str, str]:
 
 
 class Operator:
-    """The operator as a process; it may be killed and started again. No namespace: all of them."""
+    """The operator as a process, with the permissions that the chart gives it; it may be killed and started again.
+
+    No namespace: all of them.
+    """
 
     def __init__(
         self, kubeconfig: Path, log: Path, *namespaces: str, trainer: str = TRAINER, **flags: str
     ) -> None:
-        self._environment = {**processes.python_environment(), "KUBECONFIG": str(kubeconfig)}
-        self.log = log
+        self._admin, self.log = kubeconfig, log
+        self.account = ChartAccount(api=Api(kubeconfig), namespaces=namespaces, lease=flags.get("lease", ""))
         self.metrics, self.health = processes.free_port(), processes.free_port()
         where = [word for name in namespaces for word in ("--namespace", name)] or ["--all-namespaces"]
         self._program = [
@@ -91,7 +95,9 @@ class Operator:
         self.process: Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.process = processes.start(self._program, self.log, self._environment)
+        self.kubeconfig = self.account.kubeconfig(self._admin, self.log.with_suffix(".kubeconfig"))
+        environment = {**processes.python_environment(), "KUBECONFIG": str(self.kubeconfig)}
+        self.process = processes.start(self._program, self.log, environment)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,11 +120,21 @@ class Operator:
 
     def healthy(self, question: str) -> bool:
         """`healthz` or `readyz`."""
+        return self.says(question)[0] == 200
+
+    def says(self, question: str) -> tuple[int, str]:
+        """Status and words; 0 if nobody answers."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.health}/{question}", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except urllib.error.URLError:
-            return False
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except (urllib.error.URLError, OSError):
+            return 0, ""
+
+    def is_up(self, kind: str) -> bool:
+        """Is this kind being watched, by its own metrics?"""
+        return f'expansion_operator_watcher_up{{kind="{kind}"}} 1.0' in self.scrape()
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,8 @@ class Team:
         return open_prefix(f"s3://{self.bucket}/", self.store.access, self.store.credentials)
 
     def create_secret(self, name: str = SECRET, **changes: str | None) -> None:
+        """For the operators, too: whoever owns the namespace lets them read its Secrets."""
+        let_operators_read_secrets(self.api, self.namespace)
         values = {**self.store.secret(), **changes}
         data = {key: b64encode(value.encode()).decode() for key, value in values.items() if value is not None}
         manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}

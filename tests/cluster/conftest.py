@@ -29,6 +29,7 @@ from cluster_tools import (
 NAME = "digits"
 READY_SECONDS = 600
 GPU = "nvidia.com/gpu"
+SECRETS = ("--set", f"rbac.secretNamespaces={{{VISION}}}")
 
 
 @pytest.fixture(scope="session")
@@ -63,22 +64,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def release(cluster: None, images: Images) -> Iterator[str]:
     """The chart as a user installs it, in a namespace that admits only restricted pods."""
     namespace(SYSTEM)
+    namespace(VISION)
     try:
-        install(images)
+        install(images, *SECRETS)
         yield RELEASE
     finally:
         run("helm", "uninstall", RELEASE, "--namespace", SYSTEM, "--ignore-not-found", "--wait")
         kubectl("delete", "crd", "classifierexpansions.classifierexpansion.dev", "--ignore-not-found")
-        kubectl("delete", "namespace", SYSTEM, "--ignore-not-found")
+        kubectl("delete", "namespace", SYSTEM, VISION, "--ignore-not-found", seconds=180)
 
 
 @pytest.fixture(scope="session")
-def vision(release: str, store: Store) -> Iterator[str]:
+def vision(release: str, store: Store) -> str:
     """The namespace of a team, with the Secrets that its resources name."""
-    namespace(VISION)
     apply(store.keys_secret("s3-credentials", VISION), store.authority_secret("s3-authority", VISION))
-    yield VISION
-    kubectl("delete", "namespace", VISION, "--ignore-not-found", seconds=180)
+    return VISION
 
 
 def namespace(name: str) -> None:

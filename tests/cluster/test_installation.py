@@ -7,11 +7,12 @@ from cluster_tools import CHART, ROOT, SYSTEM, VISION, Body, attempt, kubectl, o
 from expansion_development.processes import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+NAMES = "expansion-classifier-expansion"
 ACCOUNT = f"system:serviceaccount:{SYSTEM}:expansion-classifier-expansion"
 
 
-def may(verb: str, resource: str) -> bool:
-    asked = ("auth", "can-i", verb, resource, "--as", ACCOUNT, "--namespace", VISION, "--quiet")
+def may(verb: str, resource: str, namespace: str = VISION) -> bool:
+    asked = ("auth", "can-i", verb, resource, "--as", ACCOUNT, "--namespace", namespace, "--quiet")
     return attempt("kubectl", *asked).returncode == 0
 
 
@@ -40,6 +41,53 @@ def test_the_operator_may_not(release: str, vision: str, verb: str, resource: st
 
 def test_the_operator_may_use_a_secret_that_is_named(release: str, vision: str):
     assert may("get", "secrets/s3-credentials")
+
+
+@pytest.mark.parametrize("namespace", ["default", "kube-system", SYSTEM])
+def test_the_operator_reads_no_secret_where_nobody_let_it(release: str, vision: str, namespace: str):
+    assert not may("get", "secrets/s3-credentials", namespace)
+
+
+FILES = {
+    name: yaml.safe_load((CHART / "files" / f"{name}-rules.yaml").read_text())
+    for name in ("operator", "secret", "lease")
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        pytest.param((), "ClusterRole", FILES["operator"], id="the whole cluster"),
+        pytest.param(
+            ("--set", "watchNamespaces={shop}"),
+            "Role",
+            FILES["operator"] + FILES["secret"],
+            id="some namespaces",
+        ),
+    ],
+)
+def test_the_rules_that_are_rendered_are_those_that_the_operator_is_tested_under(
+    values: tuple[str, ...], kind: str, expected: list[Body]
+):
+    roles = {(body["kind"], body["metadata"]["name"]): body for body in rendered(*values)}
+    assert roles[(kind, NAMES)]["rules"] == expected
+    lease = yaml.safe_load(yaml.safe_dump(FILES["lease"]).replace("NAME-OF-THE-LEASE", NAMES))
+    assert roles[("Role", f"{NAMES}-lease")]["rules"] == lease
+
+
+def test_secrets_are_read_in_the_namespaces_that_are_named_and_never_in_the_whole_cluster():
+    objects = rendered("--set", "rbac.secretNamespaces={shop,garden}")
+    readers = [
+        body["metadata"]["name"]
+        for body in objects
+        if body["kind"] == "ClusterRole" and any("secrets" in rule["resources"] for rule in body["rules"])
+    ]
+    assert readers == [f"{NAMES}-secrets"]
+    bound = [body for body in objects if body.get("roleRef", {}).get("name") == readers[0]]
+    assert [(body["kind"], body["metadata"]["namespace"]) for body in bound] == [
+        ("RoleBinding", "shop"),
+        ("RoleBinding", "garden"),
+    ]
 
 
 @pytest.mark.parametrize(
