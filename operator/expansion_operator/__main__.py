@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from prometheus_client import start_http_server
@@ -26,11 +27,12 @@ from expansion_operator.reconcile import Clock, Reconciler
 from expansion_operator.serving_status import ask
 from expansion_operator.work_queue import Key, WorkQueue, key_of, resync
 
-RESYNC_SECONDS = 300.0
 EXIT_SECONDS = 20.0
 RETRY_SECONDS = 3.0
 LEASE_SECONDS = 3.0
 """For each request about the Lease: three of them fit into the time after which its holder gives up."""
+SILENCE_SECONDS = 30.0
+"""How long the API server may say nothing until whoever waits for the Lease is no longer ready to take over."""
 
 logger = logging.getLogger("expansion_operator")
 
@@ -38,7 +40,8 @@ logger = logging.getLogger("expansion_operator")
 async def run(given: Options) -> None:
     """Until SIGTERM. What a killed worker leaves half done, the next operator finds and finishes."""
     stop = _stop_on_signals()
-    cluster = Cluster(connect(connections=given.workers * 2), given.namespaces)
+    clients = partial(connect, connections=given.workers * 2)
+    cluster = Cluster(clients(), given.namespaces, renew=clients)
     metrics, watchers = OperatorMetrics(), handlers.Watchers(given.namespaces)
     elector = _elector(given)
     reconciler = _reconciler(cluster, metrics, given, elector.is_leading if elector else lambda: True)
@@ -47,7 +50,8 @@ async def run(given: Options) -> None:
     metrics.depth, metrics.watchers = lambda: queue.depth, watchers.up
     host, port = given.metrics_address
     start_http_server(port, host, metrics.registry)
-    health.serve(*given.health_address, alive=watchers.problem, ready=_ready(watchers, elector))
+    ready = _ready(watchers, elector)
+    health.serve(*given.health_address, alive=watchers.problem, ready=ready, remark=watchers.remark)
 
     async def keys() -> list[Key]:
         """Of all that is and all that was. Also teaches us who uses which output, before the first Job is created."""
@@ -66,11 +70,11 @@ async def run(given: Options) -> None:
     watchers.expect()
     tasks += [
         asyncio.create_task(queue.run(), name="queue"),
-        asyncio.create_task(resync(queue, keys, RESYNC_SECONDS, random.random), name="resync"),
+        asyncio.create_task(resync(queue, keys, given.resync, random.random), name="resync"),
     ]
     await asyncio.sleep(0)
     logger.info("watching %s", ", ".join(given.namespaces) or "all namespaces")
-    await handlers.watch(queue, reconciler.neighbours, given.namespaces, stop)
+    await handlers.watch(queue, reconciler.neighbours, given.namespaces, stop, watchers.backoffs)
     logger.info("ending; what is under way may take %.0f s", EXIT_SECONDS)
     for task in tasks:
         task.cancel()
@@ -98,13 +102,21 @@ def _elector(given: Options) -> Elector | None:
     if given.lease is None:
         return None
     namespace, name = given.lease
-    own = Cluster(connect(connections=1), seconds=LEASE_SECONDS)
+    clients = partial(connect, connections=1)
+    own = Cluster(clients(), seconds=LEASE_SECONDS, renew=clients)
     return Elector(_Lease(cluster=own, namespace=namespace, name=name), given.identity)
 
 
 def _ready(watchers: handlers.Watchers, elector: Elector | None) -> Callable[[], str | None]:
-    """Who waits for the Lease is ready: to take over is all it has to do."""
-    return lambda: None if elector and not elector.has_led() else watchers.not_ready()
+    """Who waits for the Lease is ready if it could take it: that is all it has to do."""
+
+    def problem() -> str | None:
+        if elector is None or elector.has_led():
+            return watchers.not_ready()
+        silence = elector.silence()
+        return None if silence < SILENCE_SECONDS else f"the API server has not answered for {silence:.0f} s"
+
+    return problem
 
 
 def _end_at_once() -> None:

@@ -26,17 +26,44 @@ logger = logging.getLogger(__name__)
 
 
 class EndlessBackoffs:
-    """Seconds between attempts. kopf gives a watcher up when they end, and a dead watcher looks like a quiet cluster."""
+    """Seconds between attempts. kopf gives a watcher up when they end, and a dead watcher looks like a quiet cluster.
+
+    kopf takes one before every attempt and drops the rest when it is answered: so it is known whose request is not, and since when.
+    """
+
+    def __init__(self) -> None:
+        self._unanswered: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[float]:
-        yield from itertools.chain((1, 1, 2, 3, 5, 8, 13, 21), itertools.repeat(30.0))
+        task = _task_name()
+        try:
+            for number, seconds in enumerate(
+                itertools.chain((1, 1, 2, 3, 5, 8, 13, 21), itertools.repeat(30.0))
+            ):
+                if number:
+                    self._unanswered.setdefault(task, time.monotonic())
+                yield seconds
+        finally:
+            self._unanswered.pop(task, None)
+
+    def unanswered(self) -> dict[str, float]:
+        """Names of tasks, and since when (monotonic seconds) the API server refuses them or is silent."""
+        return dict(self._unanswered)
 
 
-def settings() -> kopf.OperatorSettings:
+def _task_name() -> str:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return ""
+    return task.get_name() if task else ""
+
+
+def settings(backoffs: EndlessBackoffs | None = None) -> kopf.OperatorSettings:
     made = kopf.OperatorSettings()
     made.posting.enabled = False
     made.scanning.disabled = True
-    made.networking.error_backoffs = EndlessBackoffs()
+    made.networking.error_backoffs = backoffs or EndlessBackoffs()
     made.networking.connect_timeout = 10
     made.watching.server_timeout = 300
     made.watching.client_timeout = 330
@@ -79,12 +106,16 @@ def registry(queue: WorkQueue, neighbours: Neighbours) -> kopf.OperatorRegistry:
 
 
 async def watch(
-    queue: WorkQueue, neighbours: Neighbours, namespaces: tuple[str, ...], stop: asyncio.Event
+    queue: WorkQueue,
+    neighbours: Neighbours,
+    namespaces: tuple[str, ...],
+    stop: asyncio.Event,
+    backoffs: EndlessBackoffs,
 ) -> None:
     """Until `stop`, SIGTERM or SIGINT; raises if kopf gives up."""
     await kopf.operator(
         registry=registry(queue, neighbours),
-        settings=settings(),
+        settings=settings(backoffs),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
@@ -93,7 +124,10 @@ async def watch(
 
 
 class Watchers:
-    """Knows whether every kind is being watched: kopf's own health check is green when a watcher has died."""
+    """Knows whether every kind is being watched: kopf's own health check is green when a watcher has died.
+
+    One that is alive and not answered is not up, but no problem that a restart would mend.
+    """
 
     def __init__(self, namespaces: tuple[str, ...], grace_seconds: float = 30.0) -> None:
         self._grace = grace_seconds
@@ -104,6 +138,7 @@ class Watchers:
         self._last_up: dict[str, float] = {}
         self._looked = time.monotonic()
         self._up: dict[str, bool] = {}
+        self.backoffs = EndlessBackoffs()
 
     def expect(self) -> None:
         """From now on every kind should be watched."""
@@ -116,8 +151,14 @@ class Watchers:
 
     def _look(self, running: set[str]) -> None:
         self._looked = time.monotonic()
-        self._up = {kind: running.issuperset(names) for kind, names in self._tasks.items()}
-        self._last_up |= {kind: self._looked for kind, up in self._up.items() if up and self._last_up}
+        alive = {kind: running.issuperset(names) for kind, names in self._tasks.items()}
+        self._last_up |= {
+            kind: self._looked for kind, is_alive in alive.items() if is_alive and self._last_up
+        }
+        waiting = self.backoffs.unanswered().keys()
+        self._up = {
+            kind: is_alive and waiting.isdisjoint(self._tasks[kind]) for kind, is_alive in alive.items()
+        }
 
     def up(self) -> dict[str, bool]:
         return dict(self._up)
@@ -129,6 +170,19 @@ class Watchers:
             return f"the event loop has not moved for {now - self._looked:.0f} s"
         dead = sorted(kind for kind, at in self._last_up.items() if now - at > self._grace)
         return f"nobody watches {', '.join(dead)}" if dead else None
+
+    def remark(self) -> str | None:
+        """What is wrong and no restart would mend."""
+        waiting = self.backoffs.unanswered()
+        since = {
+            kind: min(times)
+            for kind, names in self._tasks.items()
+            if (times := [waiting[name] for name in names if name in waiting])
+        }
+        if not since:
+            return None
+        seconds = time.monotonic() - min(since.values())
+        return f"the API server has not let us watch {', '.join(sorted(since))} for {seconds:.0f} s"
 
     def not_ready(self) -> str | None:
         down = sorted(kind for kind, up in self._up.items() if not up)

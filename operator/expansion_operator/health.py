@@ -7,15 +7,17 @@ from threading import Thread
 Problem = Callable[[], str | None]
 
 
-def serve(address: str, port: int, alive: Problem, ready: Problem) -> ThreadingHTTPServer:
-    """200 ok, or 503 and what is wrong in a sentence."""
+def serve(
+    address: str, port: int, alive: Problem, ready: Problem, remark: Problem = lambda: None
+) -> ThreadingHTTPServer:
+    """200 ok, or 503 and what is wrong in a sentence. `remark`: said behind an ok."""
     questions = {"/healthz": alive, "/readyz": ready}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             question = questions.get(self.path)
             problem = question() if question else f"there is no {self.path}"
-            body = f"{problem or 'ok'}\n".encode()
+            body = f"{problem or '; '.join(filter(None, ('ok', remark())))}\n".encode()
             self.send_response(404 if question is None else 503 if problem else 200)
             self.send_header("Content-Type", "text/plain; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))

@@ -90,6 +90,7 @@ class Elector:
         self._store, self.identity, self._clock, self._wall = store, identity, clock, wall
         self._sighting: Sighting | None = None
         self._renewed: float | None = None
+        self._heard = clock()
         self._stop = threading.Event()
 
     def is_leading(self) -> bool:
@@ -98,6 +99,10 @@ class Elector:
 
     def has_led(self) -> bool:
         return self._renewed is not None
+
+    def silence(self) -> float:
+        """Seconds since the API server last let us read the Lease."""
+        return self._clock() - self._heard
 
     def attempt(self) -> bool:
         """One try to take or to renew it. An unreachable API server is a failed try, nothing more."""
@@ -113,6 +118,7 @@ class Elector:
 
     def _attempt(self, now: float) -> bool:
         lease = self._store.read()
+        self._heard = self._clock()
         if lease is not None and record_of(lease)[0] != self.identity and not self._has_run_out(lease, now):
             return False
         return self._store.write(taken(lease, self.identity, self._at()))

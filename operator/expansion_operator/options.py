@@ -22,6 +22,7 @@ class Options:
     log_level: str
     lease: tuple[str, str] | None  # namespace and name; None: there is only one operator
     identity: str
+    resync: float  # seconds
 
 
 def options(arguments: list[str], environment: Mapping[str, str]) -> Options:
@@ -51,6 +52,7 @@ def options(arguments: list[str], environment: Mapping[str, str]) -> Options:
         lease=_lease(given.lease, environment),
         identity=given.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",
         log_level=given.log_level,
+        resync=float(given.resync),
     )
 
 
@@ -75,6 +77,7 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "namespace/name of the Lease that one of several operators holds; empty: there is only one",
     )
     flag("identity", None, "who holds the Lease; empty: the host's name and a random part")
+    flag("resync", "300", "seconds after which every resource is looked at, whatever events have said")
     flag("log-level", "INFO", "DEBUG, INFO, WARNING or ERROR")
     namespaces = [environment["EXPANSION_NAMESPACE"]] if environment.get("EXPANSION_NAMESPACE") else None
     everywhere = environment.get("EXPANSION_ALL_NAMESPACES", "").lower() == "true"

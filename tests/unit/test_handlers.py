@@ -117,3 +117,34 @@ def test_a_changed_resource_wakes_those_that_grow_it(kind: str) -> None:
     neighbours.remember(body("flowers", base={"expansionRef": {"name": "cars"}}))
     changed(queue, neighbours, kind, body("cars"))
     assert queue.depth == 2
+
+
+async def asking_in_vain(watchers: Watchers, name: str) -> list[object]:
+    """What is known while a watcher's first attempt is under way, after it failed, and when a later one was answered."""
+
+    async def watcher() -> list[object]:
+        found: list[object] = []
+        pauses = iter(watchers.backoffs)
+        for _ in range(2):
+            next(pauses)
+            watchers._look({task.get_name() for task in asyncio.all_tasks()})
+            found.append((watchers.up()["jobs"], watchers.problem()))
+        found.append(watchers.remark())
+        del pauses
+        found.append(watchers.remark())
+        return found
+
+    others = [asyncio.create_task(asyncio.sleep(60), name=other) for other in NAMES if other != name]
+    found = await asyncio.create_task(watcher(), name=name)
+    for task in others:
+        task.cancel()
+    return found
+
+
+def test_a_watcher_that_is_alive_and_not_answered_is_not_up_and_asks_for_no_restart() -> None:
+    watchers = Watchers((), grace_seconds=5)
+    watchers.expect()
+    first, second, remark, answered = asyncio.run(asking_in_vain(watchers, NAMES[1]))
+    assert (first, second) == ((True, None), (False, None))
+    assert remark == "the API server has not let us watch jobs for 0 s"
+    assert answered is None

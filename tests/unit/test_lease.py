@@ -165,3 +165,17 @@ def test_never_two_at_once_whatever_fails_in_whatever_order(
         else:
             everybody[name].attempt()
         assert sum(one.is_leading() for one in everybody.values()) <= 1
+
+
+def test_who_waits_knows_how_long_the_api_server_has_been_silent(clock: Clock) -> None:
+    server = ApiServer()
+    leader, waiting = electors(server, clock, "a", "b")
+    assert leader.attempt()
+    clock.seconds = 20
+    assert leader.attempt()
+    assert not waiting.attempt()
+    assert waiting.silence() == 0
+    server.is_reachable = False
+    clock.seconds = 60
+    assert not waiting.attempt()
+    assert waiting.silence() == 40
