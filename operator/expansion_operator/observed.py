@@ -44,6 +44,8 @@ class JobSeen:
     phase: JobPhase
     created_at: str  # RFC 3339
     terminating: bool = False
+    deleted_at: str = ""  # RFC 3339
+    held_by: str = ""  # what a Job that was deleted still waits for
     failure_reason: str = (
         ""  # of the Job's Failed condition: PodFailurePolicy, BackoffLimitExceeded, DeadlineExceeded
     )

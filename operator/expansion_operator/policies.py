@@ -36,6 +36,8 @@ SOON, BUSY, HEALING, REFUSED = 1.0, 5.0, 15.0, 60.0
 """Seconds until we look again: at our own next step, at work, at what may heal by itself, at what probably does not."""
 GONE = 2.0
 """Seconds until we look whether a deleted Job is gone."""
+HELD = timedelta(minutes=5)
+"""How long a deleted Job may take; its pod has a minute to save what it has."""
 LEAST_POLL = 10.0
 """Seconds; listing a bucket costs money, whatever spec.retrain.pollInterval says."""
 REPORT_GRACE = {JobPhase.SUCCEEDED: timedelta(seconds=30), JobPhase.FAILED: timedelta(seconds=5)}
@@ -224,12 +226,31 @@ def job_name_taken(observed: Observed, _: datetime) -> Finding | None:
     )
 
 
-def old_runs(observed: Observed, _: datetime) -> Finding | None:
+def old_runs(observed: Observed, now: datetime) -> Finding | None:
     """Never two runs of one resource at once."""
-    names = ", ".join(job.name for job in observed.old_jobs if job.ours)
-    if not names or observed.job is not None:
+    jobs = [job for job in observed.old_jobs if job.ours]
+    if not jobs or observed.job is not None:
         return None
-    return _working("OldRunEnding", f"Waits until {names} is gone.", "Pending", requeue_after=GONE)
+    names = ", ".join(job.name for job in jobs)
+    return _ending("OldRunEnding", f"Waits until {names} is gone.", jobs, now)
+
+
+def _ending(reason: str, message: str, jobs: Iterable[JobSeen], now: datetime) -> Finding:
+    """A node that is lost, or a finalizer, may hold a Job for ever: only a person can tell."""
+    stuck = [
+        f"{job.name} was deleted at {job.deleted_at} and is held by {job.held_by}."
+        for job in jobs
+        if job.held_by and now - (moment(job.deleted_at) or now) > HELD
+    ]
+    if not stuck:
+        return _working(reason, message, "Pending", requeue_after=GONE)
+    remedy = (
+        "If a pod's node is lost for good, kubectl delete pod NAME --grace-period=0 --force ends the wait;"
+        " a finalizer is removed by whoever set it."
+    )
+    return replace(
+        _working(reason, " ".join((message, *stuck, remedy)), "Stalled", requeue_after=HEALING), stuck=True
+    )
 
 
 def not_started(observed: Observed, _: datetime) -> Finding | None:
@@ -238,11 +259,11 @@ def not_started(observed: Observed, _: datetime) -> Finding | None:
     return _working("Starting", f"Run {observed.run_id} is being started.", "Pending", then=Next.START)
 
 
-def job_ending(observed: Observed, _: datetime) -> Finding | None:
+def job_ending(observed: Observed, now: datetime) -> Finding | None:
     if observed.job is None or not observed.job.terminating:
         return None
     message = f"Job {observed.job.name} is being deleted; the run is started again when it is gone."
-    return _working("JobEnding", message, "Pending", requeue_after=GONE)
+    return _ending("JobEnding", message, [observed.job], now)
 
 
 def queued(observed: Observed, _: datetime) -> Finding | None:

@@ -47,6 +47,8 @@ def job_seen(
         phase=phase,
         created_at=metadata["creationTimestamp"],
         terminating="deletionTimestamp" in metadata,
+        deleted_at=metadata.get("deletionTimestamp", ""),
+        held_by=_held_by(job, pods) if "deletionTimestamp" in metadata else "",
         failure_reason=failed.get("reason", "") if failed else "",
         failure_message=failed.get("message", "") if failed else "",
         exit_code=terminated.get("exitCode"),
@@ -58,6 +60,16 @@ def job_seen(
         attempts=status.get("failed", 0),
         pending_since=_pending_since(status, pods),
     )
+
+
+def _held_by(job: Body, pods: list[Body]) -> str:
+    """Its pods, and when they are gone its finalizers: one is removed by the cluster's garbage collector, others by whoever set them."""
+    there = [
+        f"pod {pod['metadata']['name']} on node {pod.get('spec', {}).get('nodeName', '(none)')}"
+        for pod in pods
+    ]
+    finalizers = [f"finalizer {name}" for name in job["metadata"].get("finalizers", ())]
+    return ", ".join(there or finalizers)
 
 
 def _pending_since(status: Body, pods: list[Body]) -> str:

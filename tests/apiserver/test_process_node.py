@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from apiserver_waiting import SHELL, Waiter, condition_of, wait_for
 
+from expansion_development.control_plane import ControlPlane
 from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.process_node.images import Program
 from expansion_development.process_node.running import RunningNode
@@ -306,6 +307,23 @@ def test_a_quota_refuses_a_jobs_pods_in_the_api_servers_words(
         return [event["message"] for event in events if event["reason"] == "FailedCreate"]
 
     assert "exceeded quota: none" in wait_for(refusals, "a refusal")[0]
+
+
+def test_a_pod_that_ended_in_the_moment_in_which_it_was_deleted_is_removed(tmp_path: Path) -> None:
+    """Else its Job, deleted in the foreground, would wait for ever."""
+    with ControlPlane() as plane:
+        api = Api(plane.kubeconfig)
+        wait_for(lambda: api.find("serviceaccounts", "default", "default"), "the default service account")
+        spec = {"nodeName": "process-node", "containers": [container("true")]}
+        api.create(
+            "pods", "default", {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "late"}, "spec": spec}
+        )
+        api.patch("pods", "default", "late", {"status": {"phase": "Running"}}, part="status")
+        api.delete("pods", "default", "late")
+        api.patch("pods", "default", "late", {"status": {"phase": "Succeeded"}}, part="status")
+        assert "deletionTimestamp" in api.get("pods", "default", "late")["metadata"]
+        with RunningNode(plane.kubeconfig, tmp_path / "node", {}):
+            wait_for(lambda: api.find("pods", "default", "late") is None, "the pod to be gone", 30)
 
 
 def test_everything_a_node_started_dies_with_it(kubeconfig: Path, tmp_path: Path) -> None:

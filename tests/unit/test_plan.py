@@ -313,6 +313,23 @@ def test_an_old_run_is_deleted_and_waited_for_before_the_new_one_starts() -> Non
     assert only(planned(CHANGED), WriteRun) == (WriteRun(run_id=OTHER_RUN),)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["for another run", "for the same run"])
+def test_a_deleted_job_that_does_not_go_says_what_holds_it_and_needs_somebody(again: bool) -> None:
+    held = "pod flowers-x on node gpu-7"
+    of = OTHER_RUN if again else RUN
+    old = job(of=of, terminating=True, deleted_at="2026-11-22T11:50:00Z", held_by=held)
+    result = planned(replace(CHANGED, job=old) if again else replace(CHANGED, old_jobs=(old,)))
+    assert says(result, "Stalled") == ("True", "JobEnding" if again else "OldRunEnding")
+    assert f"{old.name} was deleted at 2026-11-22T11:50:00Z and is held by {held}." in message(
+        result, "Ready"
+    )
+    assert "kubectl delete pod NAME --grace-period=0 --force" in message(result, "Ready")
+    young = replace(old, deleted_at="2026-11-22T11:58:00Z")
+    patient = planned(replace(CHANGED, job=young) if again else replace(CHANGED, old_jobs=(young,)))
+    assert says(patient, "Reconciling") is not None
+    assert result.requeue_after is not None
+
+
 def test_a_job_of_somebody_else_is_neither_used_nor_deleted() -> None:
     result = planned(replace(CHANGED, job=job(of=OTHER_RUN, ours=False)))
     assert says(result, "Stalled") == ("True", "NameConflict")

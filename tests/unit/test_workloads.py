@@ -191,3 +191,12 @@ def test_only_living_pods_with_an_address_are_asked() -> None:
     dying = pod(podIP="10.0.0.1")
     dying["metadata"]["deletionTimestamp"] = "2026-11-22T10:00:00Z"
     assert addresses([pod(podIP="10.0.0.2"), dying, pod()]) == ("10.0.0.2",)
+
+
+def test_a_job_that_is_being_deleted_is_held_by_its_pods_and_then_by_its_finalizers() -> None:
+    deleted = job()
+    deleted["metadata"] |= {"deletionTimestamp": "2026-11-22T10:10:00Z", "finalizers": ["foregroundDeletion"]}
+    left = pod(name="flowers-x") | {"spec": {"nodeName": "gpu-7"}}
+    assert seen(deleted, left).held_by == "pod flowers-x on node gpu-7"
+    assert seen(deleted).held_by == "finalizer foregroundDeletion"
+    assert (seen(deleted).deleted_at, seen(job()).held_by) == ("2026-11-22T10:10:00Z", "")

@@ -191,8 +191,12 @@ class Node:
         for uid, pod in self._pods.items():
             if uid in self._local:
                 self._local[uid].update(pod)
-            elif pod["spec"].get("nodeName") == self._settings.name and not _is_over(pod):
+            elif pod["spec"].get("nodeName") != self._settings.name:
+                continue
+            elif not _is_over(pod):
                 self._start(uid, pod)
+            elif "deletionTimestamp" in pod["metadata"]:
+                self._remove(pod)
         for uid in [uid for uid in self._local if uid not in self._pods]:
             self._local[uid].vanish()
         for uid in [uid for uid, pod in self._local.items() if not pod.is_alive()]:
@@ -205,6 +209,13 @@ class Node:
         _log.info("pod %s on %s", started.key, started.ip)
         self._local[uid] = started
         started.start()
+
+    def _remove(self, pod: Manifest) -> None:
+        """It ended by itself in the moment in which it was deleted: nobody else waits for its end."""
+        metadata = pod["metadata"]
+        self._api.delete(
+            "pods", metadata["namespace"], metadata["name"], grace_seconds=0, uid=metadata["uid"]
+        )
 
     def _data(self, plural: str, namespace: str, name: str) -> dict[str, str] | None:
         found = self._api.find(plural, namespace, name)
