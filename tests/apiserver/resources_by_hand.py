@@ -129,6 +129,12 @@ def broken_by_hand() -> Iterator[Broken]:
     for path, spec in _TYPOS.items():
         words = (("unknown field", "no such field"),)
         yield Broken(how="is a typing mistake", path=path, body=body_of({**LEAST, **spec}), words=words)
+    for around in ("label", "annotation", "ownerReference"):
+        body = body_of(LEAST)
+        metadata = {**body["metadata"], around: {}}
+        words = (("unknown field", "no such field"),)
+        wrong = {**body, "metadata": metadata}
+        yield Broken(how="is a typing mistake", path=f"metadata.{around}", body=wrong, words=words)
     for path, spec in _MAP_VALUES.items():
         yield Broken(how="is a bad value", path=path, body=body_of({**LEAST, **spec}))
     for missing in LEAST:
