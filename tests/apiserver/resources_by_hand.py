@@ -59,6 +59,10 @@ _RULES: dict[str, tuple[Spec, ...]] = {
         _head(gradientDescent={"steps": 10}, solver="Softmax"),
         _head(gradientDescent={"learningRate": 0.1}, solver="Discriminant"),
     ),
+    "spec.training.head.randomProjection goes with solver: Auto, Softmax or GradientDescent": (
+        _head(randomProjection={}, solver="Discriminant"),
+        _head(randomProjection={"dimensions": 64}, solver="Discriminant"),
+    ),
 }
 _NAMES = (
     *("f" * (MAX_NAME + 1), "f" * 63, "2flowers", "2", "my.flowers", "a.b.c"),

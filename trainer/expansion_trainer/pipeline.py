@@ -50,13 +50,14 @@ from expansion_trainer.head.evidence import (
     procedural_image,
     procedural_images,
 )
-from expansion_trainer.head.fit import FittedHead, Labelled
+from expansion_trainer.head.fit import BaseHead, FittedHead, Labelled
+from expansion_trainer.head.projection import narrowed
 from expansion_trainer.head.refits import Fitting
 from expansion_trainer.head.softmax import Rows
 from expansion_trainer.head.solve import Options, replaced
 from expansion_trainer.head.solved import Solved
 from expansion_trainer.packs import files, pack, probes
-from expansion_trainer.packs.pack import Answers, Images, Pack
+from expansion_trainer.packs.pack import Answers, Pack
 from expansion_trainer.progress import Stage, Tracker
 from expansion_trainer.report import page
 from expansion_trainer.report.draft import Draft
@@ -171,7 +172,7 @@ def _overlaps(work: _Work, scanned: Scanned, starting: StartingModel) -> tuple[O
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place[image.folder] for image in images], np.int64)[seen.ok]
     base, asked = starting.categories, work.run.categories
-    answers = overlap.answered(starting.head.logits, seen.bottlenecks[seen.ok], base, starting.temperature)
+    answers = overlap.answered(starting.logits, seen.bottlenecks[seen.ok], base, starting.temperature)
     found = overlap.overlaps(answers, labels, names, base, asked)
     work.draft.note(overlaps=list(found))
     work.draft.add_findings(overlap.findings(answers, labels, names, base, asked))
@@ -243,12 +244,16 @@ def _fit(run: TrainingRun, grown: _Grown) -> Solved:
     return grown_head(grown.starting, dealt, grown.overlaps, options)
 
 
-def _detection(run: TrainingRun, grown: _Grown, head: FittedHead) -> Detection | None:
+def _detection(run: TrainingRun, grown: _Grown, head: Solved) -> Detection | None:
     """How pictures of nothing the model knows are told."""
     dealt, columns = grown.dealt, grown.columns
-    base = grown.starting.head if run.mode is Mode.EXPAND else None
     fitting = Fitting(
-        head=head, base=base, training=dealt.training, evidence=dealt.evidence, seed=run.training.seed
+        head=head,
+        base=_base_columns(head) if run.mode is Mode.EXPAND else None,
+        training=dealt.training,
+        evidence=dealt.evidence,
+        seed=run.training.seed,
+        projected=head.projected,
     )
     background = grown.divided.categories.index(UNKNOWN) if run.categories.unknown_images else NEVER
     return detection(
@@ -264,11 +269,16 @@ def _detection(run: TrainingRun, grown: _Grown, head: FittedHead) -> Detection |
     )
 
 
-def _measure(grown: _Grown, head: FittedHead, told: Detection | None) -> Scores:
+def _base_columns(head: FittedHead) -> BaseHead:
+    """With the rows of earlier expansions as they answer now."""
+    return BaseHead(weights=head.weights[:, : head.base_count], bias=head.bias[: head.base_count])
+
+
+def _measure(grown: _Grown, head: Solved, told: Detection | None) -> Scores:
     starting, dealt, divided = grown.starting, grown.dealt, grown.divided
     is_grown = head.base_count > 0
     before = (
-        Answering.of_model(starting.head, starting.temperature, starting.categories) if is_grown else None
+        Answering.of_model(starting.rows, starting.temperature, starting.categories) if is_grown else None
     )
     names = [category.name for category in grown.columns.categories]
     model = Model.of(head, before, names, grown.columns, divided.categories)
@@ -280,14 +290,20 @@ def _measure(grown: _Grown, head: FittedHead, told: Detection | None) -> Scores:
     return scored(model, unseen, divided, told, _joint_bound(head, dealt))
 
 
-def _joint_bound(head: FittedHead, dealt: Dealt) -> Joint | None:
+def _joint_bound(head: Solved, dealt: Dealt) -> Joint | None:
+    """Its rows see what the added ones see."""
     if head.base_count == 0:
         return None
     training, validation = (
         Labelled(bottlenecks=part.bottlenecks, labels=part.labels + head.base_count)
         for part in (dealt.training, dealt.validation)
     )
-    return joint(head.base_count, training, validation, dealt.evidence, dealt.calibration)
+    if head.projected is None:
+        return joint(head.base_count, training, validation, dealt.evidence, dealt.calibration)
+    drawn = head.projected.projection
+    sides = drawn.images(training), drawn.images(validation)
+    bound = joint(head.base_count, *sides, drawn.evidence(dealt.evidence), drawn.evidence(dealt.calibration))
+    return bound if bound.rows is None else Joint(rows=narrowed(bound.rows, drawn))
 
 
 def _samples(scanned: Scanned, divided: Divided, bottlenecks: Bottlenecks) -> list[Sample]:
@@ -302,7 +318,7 @@ def _samples(scanned: Scanned, divided: Divided, bottlenecks: Bottlenecks) -> li
 
 
 def _export(
-    work: _Work, grown: _Grown, head: FittedHead, told: Detection | None, samples: Sequence[Sample]
+    work: _Work, grown: _Grown, head: Solved, told: Detection | None, samples: Sequence[Sample]
 ) -> None:
     folder, backbone = work.stores.scratch / layout.CANDIDATE, grown.starting.backbone
     categories = grown.columns.categories
@@ -313,6 +329,7 @@ def _export(
         columns=grown.columns,
         detector=told.detector if told else None,
         unknown_in_answers=work.run.training.unknown.in_answers,
+        projected=head.projected,
     )
     drawn = procedural_image(0, backbone.input_size, PICTURES_SEED)
     candidate.written(folder, exported, samples, drawn)
@@ -336,24 +353,18 @@ def _pack(grown: _Grown, exported: Exported, told: Detection | None) -> Pack:
         temperature=head.temperature,
         expansion=Expansion(offset=head.offset),
     )
-    training, validation = (_images(grown, head, side) for side in (Side.TRAINING, Side.VALIDATION))
+    training, validation = (
+        grown.dealt.kept(side, head.base_count, grown.digests) for side in (Side.TRAINING, Side.VALIDATION)
+    )
     before = starting.pack or probes.bare(starting.backbone)
     return pack.grown(before, after, training, validation, told.detector.state() if told else None)
 
 
-def _images(grown: _Grown, head: FittedHead, side: Side) -> Images:
-    labelled = grown.dealt.training if side is Side.TRAINING else grown.dealt.validation
-    return Images(
-        bottlenecks=labelled.bottlenecks,
-        labels=labelled.labels + head.base_count,
-        digests=grown.digests[grown.dealt.images[side]].tolist(),
-    )
-
-
 def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[SourceImage]) -> RunReport:
     missed = [(test_images[miss.index], miss) for miss in scores.misclassified]
+    reported = _head_report(head, work.run)
     work.draft.note(
-        head=_head_report(head),
+        head=reported,
         metrics=scores.metrics,
         confusions=list(scores.confusions),
         misclassified=[
@@ -361,7 +372,7 @@ def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[Sou
             for image, miss in missed
         ],
     )
-    _write_summaries(work.stores, scores, head)
+    _write_summaries(work.stores, scores, reported)
     thumbnails = _thumbnails([image for image, _ in missed[: page.THUMBNAILS]])
     work.tracker.finish()
     report = work.draft.finished("Succeeded")
@@ -369,7 +380,7 @@ def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[Sou
     return report
 
 
-def _head_report(head: Solved) -> HeadReport:
+def _head_report(head: Solved, run: TrainingRun) -> HeadReport:
     return HeadReport(
         solver=head.solver,
         l2=head.l2,
@@ -380,6 +391,8 @@ def _head_report(head: Solved) -> HeadReport:
         steal_images=head.steal_images,
         chosen_on=head.chosen_on,
         base_rows_identical=head.base_count > 0,
+        steal_budget=run.training.steal_budget_percent / 100 if run.mode is Mode.EXPAND else None,
+        random_projection=head.projected.projection.dimensions if head.projected else None,
         tried=[
             TriedHead(solver=one.solver, accuracy=one.score, chosen=one.solver == head.solver)
             for one in (head.choice.contenders if head.choice else ())
@@ -396,9 +409,9 @@ def _head_report(head: Solved) -> HeadReport:
     )
 
 
-def _write_summaries(stores: Stores, scores: Scores, head: Solved) -> None:
+def _write_summaries(stores: Stores, scores: Scores, head: HeadReport) -> None:
     folder = stores.scratch / "tensorboard"
-    tensorboard.write(folder, scores.metrics, _head_report(head).curve)
+    tensorboard.write(folder, scores.metrics, head.curve)
     stores.upload_run_folder(folder, "tensorboard")
 
 
