@@ -20,6 +20,7 @@ from expansion_contract.report import (
     Finding,
     HeadReport,
     Misclassified,
+    NearCategory,
     Overlap,
     RunReport,
     TriedHead,
@@ -35,13 +36,14 @@ from expansion_trainer.dataset import near_duplicates, overlap, preflight
 from expansion_trainer.dataset.scan import Scanned, SourceImage, scan
 from expansion_trainer.dataset.split import Divided, Side, divide
 from expansion_trainer.dataset.unlabelled import without_new_categories
+from expansion_trainer.evaluation import nearest
 from expansion_trainer.evaluation.joint import Joint, joint
 from expansion_trainer.evaluation.score import Model, Scores, Unseen, scored
 from expansion_trainer.export import candidate, tensorboard
 from expansion_trainer.export.check import Sample
 from expansion_trainer.export.saved_model import Exported
 from expansion_trainer.failure import EXPECTED, is_final, reason
-from expansion_trainer.growth import grown_head
+from expansion_trainer.growth import grown_head, shared_columns
 from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.detection import Detection, detection, given
 from expansion_trainer.head.evidence import (
@@ -59,7 +61,7 @@ from expansion_trainer.head.solved import Solved
 from expansion_trainer.packs import files, pack, probes
 from expansion_trainer.packs.pack import Answers, Pack
 from expansion_trainer.progress import Stage, Tracker
-from expansion_trainer.report import page
+from expansion_trainer.report import advice, page
 from expansion_trainer.report.draft import Draft
 from expansion_trainer.report.evidence import evidence_reports
 from expansion_trainer.sides import Bottlenecks, Dealt, Known, deal
@@ -132,6 +134,7 @@ def _train(work: _Work) -> RunReport:
     _export(work, grown, head, told, _samples(scanned, divided, bottlenecks))
 
     enter(Stage.REPORT, "Writing the report")
+    _advise(work, grown, head, scores)
     return _report(
         work, head, scores, [scanned.images[row] for row in grown.dealt.images[Side.TEST].tolist()]
     )
@@ -358,6 +361,36 @@ def _pack(grown: _Grown, exported: Exported, told: Detection | None) -> Pack:
     )
     before = starting.pack or probes.bare(starting.backbone)
     return pack.grown(before, after, training, validation, told.detector.state() if told else None)
+
+
+def _advise(work: _Work, grown: _Grown, head: Solved, scores: Scores) -> None:
+    """What more evidence would buy, and which pictures first."""
+    run, boundary = work.run, None
+    if run.mode is Mode.EXPAND:
+        near = _near(grown)
+        work.draft.note(near_base=near)
+        work.draft.add_findings(advice.findings(near))
+        boundary = advice.Boundary(
+            kinds=frozenset(head.evidence_kinds),
+            budget=run.training.steal_budget_percent / 100,
+            images=head.steal_images,
+            base_categories=sum(map(_answers, grown.starting.categories)),
+            near=near,
+        )
+    work.draft.note(advice=advice.advice(scores.metrics, boundary, run.split.test_percent))
+
+
+def _near(grown: _Grown) -> list[NearCategory]:
+    """Old categories that are merged with a new one, or replaced by it, need no boundary to it."""
+    starting, dealt = grown.starting, grown.dealt
+    before = Answering.of_model(starting.rows, starting.temperature, starting.categories)
+    near = nearest.nearest(before, dealt.training, grown.divided.categories)
+    shared = shared_columns(grown.overlaps)
+    others = {index: names for index, names in near.items() if index not in shared}
+    images = dealt.replayed(len(starting.categories))
+    if starting.pack is not None:
+        images += starting.pack.core.counts(len(images))
+    return nearest.near_categories(others, starting.categories, images)
 
 
 def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[SourceImage]) -> RunReport:

@@ -66,6 +66,14 @@ class Dealt:
             digests=digests[np.concatenate(rows)].tolist(),
         )
 
+    def replayed(self, categories: int) -> NDArray[np.int64]:
+        """(B,), replay images of each of the base's categories, on any side."""
+        sides = (*self.evidence, *self.calibration)
+        parts = [e.labels for e in sides if e.kind == "replay" and e.labels is not None]
+        parts += [side.labels for side in (*self.relearned.values(), *filter(None, [self.base_test]))]
+        labels = np.concatenate([np.zeros(0, np.int64), *parts])
+        return np.bincount(labels, minlength=categories).astype(np.int64)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Known:
