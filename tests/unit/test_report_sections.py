@@ -14,6 +14,7 @@ from expansion_contract.report import (
     CurvePoint,
     DetectorScore,
     Estimate,
+    Finding,
     HeadReport,
     JointBound,
     Metrics,
@@ -262,3 +263,11 @@ def test_of_many_near_old_categories_the_page_shows_the_first_and_counts_all() -
     assert "kind39 kind39 tulip 0" in shown
     assert "kind40" not in shown
     assert "report.json has 170 of them as nearBase." in shown
+
+
+def test_what_stands_among_the_advice_is_not_said_twice() -> None:
+    sentence = "One picture of this base category would help most."
+    finding = Finding(severity="note", reason="PicturesWouldHelp", message=sentence)
+    shown = text(grown(advice=[sentence], findings=[finding]))
+    assert shown.count(sentence) == 1
+    assert sentence in summary(grown(advice=[sentence], findings=[finding]))

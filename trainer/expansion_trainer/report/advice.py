@@ -54,7 +54,7 @@ def findings(near: Sequence[NearCategory]) -> Iterator[Finding]:
 def _about_old(metrics: Metrics, boundary: Boundary, test_percent: int) -> Iterable[str]:
     return chain(
         _near(boundary.near),
-        _unverified(boundary),
+        _unverified(boundary, test_percent),
         _steals(metrics.steals, boundary, test_percent),
         _unmeasured(metrics, boundary, test_percent),
         _cost(metrics),
@@ -77,7 +77,8 @@ def _named(category: NearCategory) -> str:
     return f"{category.name} ({category.uid})" if category.uid else category.name
 
 
-def _unverified(boundary: Boundary) -> Iterator[str]:
+def _unverified(boundary: Boundary, test_percent: int) -> Iterator[str]:
+    """Those on the test side set no boundary."""
     if not boundary.kinds & PHOTOGRAPHS:
         least = ""
         if boundary.budget:
@@ -89,10 +90,11 @@ def _unverified(boundary: Boundary) -> Iterator[str]:
             f" anything (spec.unlabelled) would say what is safe{least}."
         )
     elif boundary.budget and boundary.images < boundary.needed:
+        more = ceil((boundary.needed - boundary.images) / (1 - test_percent / 100))
         yield (
             f"The steal budget of {percent(boundary.budget)} cannot be verified with {boundary.images} pictures of no new category:"
-            f" {boundary.needed} are the fewest that can. {boundary.needed - boundary.images} more would do"
-            " (spec.unlabelled, spec.replay)."
+            f" {boundary.needed} are the fewest that can. About {more} more would do (spec.unlabelled, spec.replay);"
+            f" {test_percent}\u00a0% of them are kept for the test."
         )
 
 

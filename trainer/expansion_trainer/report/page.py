@@ -75,7 +75,7 @@ def page(report: RunReport, run: TrainingRun, thumbnails: Mapping[str, str]) -> 
         report=report,
         run=run,
         title=_title(report, run),
-        findings=sorted(report.findings, key=_severity),
+        findings=sorted((f for f in report.findings if f.message not in report.advice), key=_severity),
         shown_findings=FINDINGS,
         pairs=_pairs(report.confusions),
         most_confused=max((pair.count for pair in report.confusions), default=1),
