@@ -14,7 +14,7 @@ from expansion_benchmarks import many, overlap, sequence, tables, timing
 from expansion_benchmarks.frontier import NAMES, SHOWN, TITLES
 from expansion_benchmarks.tables import table
 
-DOCUMENTS = ("README.md", "benchmarks/README.md")
+DOCUMENTS = ("README.md", "benchmarks/README.md", "docs/how-it-works.md")
 BLOCK = re.compile(r"(<!-- measured: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Rows = Sequence[Mapping[str, Any]]
@@ -80,8 +80,26 @@ BLOCKS: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 
 
-def filled(text: str, out: Path) -> str:
+PICTURES: dict[str, tuple[tuple[str, str], ...]] = {
+    "picture-steals": (
+        ("steals.svg", "How far the best new logit is above the best old one, with and without evidence"),
+    ),
+    "picture-frontiers": tuple(
+        (f"frontier-{name}.svg", f"New accuracy against lost base accuracy: {title}")
+        for name, title in TITLES.items()
+    ),
+    "picture-temperature": (
+        ("temperature.svg", "Scores against the share of right answers, before and after the temperature"),
+    ),
+    "picture-many": (("many.svg", "Accuracy over the number of new categories, beside gradient descent"),),
+}
+"""Plots below docs/ that the other parts draw."""
+
+
+def filled(text: str, out: Path, docs: Path = Path("docs")) -> str:
     def block(match: re.Match[str]) -> str:
+        if match[2] in PICTURES:
+            return _pictures(match, docs)
         file, shown = BLOCKS[match[2]]
         path = out / file
         if not path.exists():
@@ -89,6 +107,11 @@ def filled(text: str, out: Path) -> str:
         return f"{match[1]}{shown(json.loads(path.read_text()))}\n{match[3]}"
 
     return BLOCK.sub(block, text)
+
+
+def _pictures(match: re.Match[str], docs: Path) -> str:
+    shown = [f"![{words}]({name})" for name, words in PICTURES[match[2]] if (docs / name).exists()]
+    return "\n".join([match[1].rstrip("\n"), *shown, match[3]]) if shown else match[0]
 
 
 def main() -> None:

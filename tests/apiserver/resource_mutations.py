@@ -214,7 +214,9 @@ def _one_kind_of_weights(weights: Body, _: Random) -> Body:
 
 
 def _the_solver_of_its_settings(head: Body, _: Random) -> Body:
-    return {**head, "solver": "GradientDescent"} if "gradientDescent" in head else head
+    if "gradientDescent" in head:
+        return {**head, "solver": "GradientDescent"}
+    return {**head, "solver": "Softmax"} if "randomProjection" in head else head
 
 
 _OBEYING: dict[str, Callable[[Body, Random], Body]] = {

@@ -84,6 +84,10 @@ _RULES: dict[str, tuple[Spec, ...]] = {
         _head(gradientDescent={"steps": 10}, solver="Softmax"),
         _head(gradientDescent={"learningRate": 0.1}, solver="Discriminant"),
     ),
+    "spec.training.head.randomProjection goes with solver: Auto, Softmax or GradientDescent": (
+        _head(randomProjection={}, solver="Discriminant"),
+        _head(randomProjection={"dimensions": 64}, solver="Discriminant"),
+    ),
 }
 _NAMES = (
     *("f" * (MAX_NAME + 1), "f" * 63, "2flowers", "2", "my.flowers", "a.b.c"),
@@ -158,6 +162,12 @@ def broken_by_hand() -> Iterator[Broken]:
     for path, spec in _TYPOS.items():
         words = (("unknown field", "no such field"),)
         yield Broken(how="is a typing mistake", path=path, body=body_of({**LEAST, **spec}), words=words)
+    for around in ("label", "annotation", "ownerReference"):
+        body = body_of(LEAST)
+        metadata = {**body["metadata"], around: {}}
+        words = (("unknown field", "no such field"),)
+        wrong = {**body, "metadata": metadata}
+        yield Broken(how="is a typing mistake", path=f"metadata.{around}", body=wrong, words=words)
     for path, spec in _MAP_VALUES.items():
         yield Broken(how="is a bad value", path=path, body=body_of({**LEAST, **spec}))
     for missing in LEAST:

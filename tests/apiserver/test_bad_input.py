@@ -213,11 +213,6 @@ def test_an_unknown_architecture_is_answered_with_the_nearest_names(team: Team, 
     ("spec", "field"),
     [
         pytest.param(
-            {"training": {"head": {"randomProjection": {}}}},
-            "spec.training.head.randomProjection",
-            id="randomProjection",
-        ),
-        pytest.param(
             {"training": {"fineTune": {"fromLayer": "mixed9"}}}, "spec.training.fineTune", id="fineTune"
         ),
         pytest.param({"compute": {"workers": 4}}, "spec.compute.workers", id="workers"),

@@ -39,6 +39,7 @@ PAIRS: dict[str, dict[str, Any]] = {
         "base": {"expansionRef": {"name": "cars"}, "pack": {"uri": "s3://packs/lite0"}}
     },
     "gradientDescent goes with": {"training": {"head": {"gradientDescent": {"steps": 10}}}},
+    "randomProjection goes with": {"training": {"head": {"randomProjection": {}, "solver": "Discriminant"}}},
     "spec.categories.unknownImages must be": {
         "categories": {"images": "s3://photos/flowers/", "unknownImages": "/photos/other"}
     },

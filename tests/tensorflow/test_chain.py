@@ -1,53 +1,23 @@
 """Promises about growing what was grown: 1000 to 1003 to 1005 without an image of an earlier step, and nobody's index moves."""
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from striped_runs import IMAGES, Grow, Grown, expansion, photograph, ticking
 
-from expansion_contract import layout
-from expansion_contract.report import RunReport
-from expansion_contract.resource import ClassifierExpansion, parsed
-from expansion_contract.run import StorageAccess, TrainingRun
+from expansion_contract.run import StorageAccess
 from expansion_storage import open_prefix
 from expansion_trainer import publishing, resource_file
 from expansion_trainer.errors import BaseMissing
-from expansion_trainer.export.loaded_model import LoadedModel, stored_categories, stored_head
+from expansion_trainer.export.loaded_model import stored_categories, stored_head
 from expansion_trainer.pipeline import train
 from expansion_trainer.progress import Tracker
 from expansion_trainer.stores import stores_of
 
 pytestmark = pytest.mark.tensorflow
 
-COLOURS = {
-    "rot": (200, 30, 30),
-    "gruen": (30, 170, 40),
-    "blau": (40, 50, 200),
-    "gelb": (220, 210, 20),
-    "lila": (150, 20, 170),
-}
 FIRST, SECOND = ("rot", "gruen", "blau"), ("gelb", "lila")
-IMAGES = 20
-
-
-def striped(colour: tuple[int, int, int], seed: int) -> Image.Image:
-    random = np.random.default_rng(seed)
-    pixels = random.integers(0, 90, (64, 64, 3))
-    pixels[:, :: int(random.integers(3, 9))] = colour
-    return Image.fromarray(pixels.astype(np.uint8))
-
-
-def photograph(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        for index in range(IMAGES):
-            picture = striped(COLOURS[name], 1000 * list(COLOURS).index(name) + index)
-            picture.save(folder / name / f"{index}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -55,52 +25,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("chain")
 
 
-def expansion(place: Path, name: str, photos: Path, **spec: Any) -> ClassifierExpansion:
-    base = {"pretrained": {"architecture": "EfficientNetLite0"}}
-    body = {
-        "base": base,
-        "categories": {"images": str(photos), "onOverlap": "KeepBoth"},
-        "split": {"validationPercent": 20, "testPercent": 30},
-        "compute": {"gpusPerWorker": 0},
-        "acceptance": {"maximumBaseAccuracyDrop": None},
-        "output": {"models": str(place / name)},
-        "storage": {"cache": str(place / "cache")},
-        **spec,
-    }
-    return parsed({"metadata": {"name": name}, "spec": body})
-
-
-class Grown:
-    """One run, published."""
-
-    def __init__(self, asked: ClassifierExpansion, scratch: Path) -> None:
-        output = open_prefix(asked.spec.output.models, StorageAccess())
-        self.run: TrainingRun = publishing.written_run(asked, resource_file.listing(asked), output)
-        clock = iter_clock()
-        tracker = Tracker(self.run.run_id, lambda: next(clock), ())
-        self.report: RunReport = train(self.run, stores_of(self.run, scratch), tracker)
-        done = publishing.publish_if_accepted(asked, self.run, self.report, output, "2026-01-01T00:00:00Z")
-        assert done.version is not None
-        self.version = Path(asked.spec.output.models) / layout.version(done.version)
-
-    def first_names(self, photos: Path) -> list[str]:
-        images = [path.read_bytes() for path in sorted(photos.rglob("*.png"))]
-        return [answer.names[0] for answer in LoadedModel(self.version).answers(images)]
-
-
-def iter_clock() -> Iterator[datetime]:
-    second = 0
-    while True:
-        second += 1
-        yield datetime.fromtimestamp(second, UTC)
-
-
-Grow = Callable[..., Grown]
-
-
 @pytest.fixture(scope="module")
 def grow(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Grow:
-    def grow(name: str, photos: Path, **spec: Any) -> Grown:
+    def grow(name: str, photos: Path, **spec: object) -> Grown:
         return Grown(expansion(place, name, photos, **spec), tmp_path_factory.mktemp("scratch"))
 
     return grow
@@ -158,7 +85,7 @@ def test_a_version_that_is_gone_ends_the_run_by_name(place: Path, grow: Grow, fi
     run = publishing.written_run(asked, resource_file.listing(asked), output)
     assert run.model is not None
     gone = run.model_copy(update={"model": run.model.model_copy(update={"uri": str(place / "nowhere")})})
-    clock = iter_clock()
+    clock = ticking()
     with pytest.raises(BaseMissing, match="is no published version any more"):
         train(gone, stores_of(gone, place / "scratch-third"), Tracker(gone.run_id, lambda: next(clock), ()))
 

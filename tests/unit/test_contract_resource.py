@@ -79,7 +79,6 @@ def test_a_name_that_no_job_or_service_can_carry_is_refused(name: str):
     [
         ({"distortions": {"flipLeftRight": True}}, "spec.distortions"),
         ({"distortions": {"randomCropPercent": 5}}, "spec.distortions"),
-        ({"training": {"head": {"randomProjection": {}}}}, "spec.training.head.randomProjection"),
         ({"training": {"fineTune": {"fromLayer": "mixed9"}}}, "spec.training.fineTune"),
         ({"compute": {"workers": 2}}, "spec.compute.workers"),
         ({"serving": {"rollout": {"strategy": "Canary"}}}, "spec.serving.rollout.strategy"),

@@ -14,9 +14,11 @@ from expansion_contract.report import (
     CurvePoint,
     DetectorScore,
     Estimate,
+    Finding,
     HeadReport,
     JointBound,
     Metrics,
+    NearCategory,
     Outcomes,
     Overlap,
     Proportion,
@@ -246,3 +248,26 @@ def test_names_cannot_write_html_anywhere() -> None:
 def test_a_report_of_an_earlier_release_is_drawn_all_the_same(missing: str) -> None:
     metrics = Metrics.model_validate({**GROWN.model_dump(), missing: None})
     assert "Base, before" in text(grown(metrics=metrics))
+
+
+def test_what_more_evidence_would_buy_stands_in_sentences_and_near_old_categories_in_a_table() -> None:
+    near = [NearCategory(index=3, name="daisy", uid="n11939491", near=["sunflower", "tulip"], images=0)]
+    shown = text(grown(advice=["One picture of this base category would help most."], near_base=near))
+    assert "What more evidence would buy One picture of this base category would help most." in shown
+    assert "daisy n11939491 sunflower, tulip 0" in shown
+
+
+def test_of_many_near_old_categories_the_page_shows_the_first_and_counts_all() -> None:
+    near = [NearCategory(index=i, name=f"kind{i}", near=["tulip"], images=0) for i in range(170)]
+    shown = text(grown(advice=["A sentence."], near_base=near))
+    assert "kind39 kind39 tulip 0" in shown
+    assert "kind40" not in shown
+    assert "report.json has 170 of them as nearBase." in shown
+
+
+def test_what_stands_among_the_advice_is_not_said_twice() -> None:
+    sentence = "One picture of this base category would help most."
+    finding = Finding(severity="note", reason="PicturesWouldHelp", message=sentence)
+    shown = text(grown(advice=[sentence], findings=[finding]))
+    assert shown.count(sentence) == 1
+    assert sentence in summary(grown(advice=[sentence], findings=[finding]))

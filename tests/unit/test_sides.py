@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from expansion_trainer.dataset.split import Divided, Part, Side
 from expansion_trainer.head.evidence import Evidence
-from expansion_trainer.sides import Bottlenecks, Dealt, deal
+from expansion_trainer.packs import core as cores
+from expansion_trainer.sides import Bottlenecks, Dealt, Known, deal
 
 NOTHING = Part(rows=np.zeros(0, np.int64), labels=np.zeros(0, np.int64))
 
@@ -28,6 +29,7 @@ def dealt(
     unlabelled: tuple[int, int, int] = (0, 0, 0),
     pictures: int = 0,
     digests: list[str] | None = None,
+    known: Known | None = None,
 ) -> Dealt:
     """Every bottleneck is its own row's number, those of procedural images count on from 10,000."""
     starts = [0, sum(new), sum(new) + sum(replay)]
@@ -42,7 +44,7 @@ def dealt(
     images = np.arange(sum(new) + sum(replay) + sum(unlabelled), dtype=np.float32)[:, None]
     drawn = 10_000 + np.arange(pictures, dtype=np.float32)[:, None]
     contents = np.array(digests or [f"{row:04}" for row in range(len(images))], np.str_)
-    return deal(divided, Bottlenecks(images=images, digests=contents, pictures=drawn))
+    return deal(divided, Bottlenecks(images=images, digests=contents, pictures=drawn), known or Known())
 
 
 def ids(*seen: Evidence | None) -> set[float]:
@@ -65,6 +67,37 @@ def test_fitting_choosing_and_measuring_share_no_image(
     assert not fitted & chosen
     assert not fitted & measured
     assert not chosen & measured
+
+
+def core_of(rows: list[int], digests: list[str]) -> cores.Core:
+    bottlenecks = np.array(rows, np.float32)[:, None]
+    return cores.chosen(bottlenecks, np.array(rows) % 3, [digests[row] for row in rows])
+
+
+@given(new=SIZES, replay=SIZES, unlabelled=SIZES, seed=st.integers(0, 99))
+def test_a_pack_that_knows_today_s_images_brings_none_of_them_to_another_side(
+    new: tuple[int, int, int], replay: tuple[int, int, int], unlabelled: tuple[int, int, int], seed: int
+) -> None:
+    many = sum(new) + sum(replay) + sum(unlabelled)
+    digests = [f"{row:04}" for row in range(many + 5)]
+    rows = np.random.default_rng(seed).permutation(many + 5)[: 5 + many // 2].tolist()
+    d = dealt(new, replay, unlabelled, known=Known(core=core_of(rows, digests)))
+    packed = {float(row) for row in rows if row >= many}
+    assert ids(*(e for e in (*d.evidence, *d.calibration) if e.kind == "pack")) <= packed
+    assert d.core is not None
+    assert set(d.core.bottlenecks[:, 0]) <= packed
+
+
+def test_a_pack_is_given_replay_images_and_never_a_test_image() -> None:
+    d = dealt((6, 3, 3), replay=(4, 2, 2))
+    digests = np.array([f"{row:04}" for row in range(20)])
+    training, validation = (d.kept(side, 100, digests) for side in (Side.TRAINING, Side.VALIDATION))
+    assert set(training.bottlenecks[:, 0]) == {0, 1, 2, 3, 4, 5, 12, 13, 14, 15}
+    assert set(validation.bottlenecks[:, 0]) == {6, 7, 8, 16, 17}
+    for kept in (training, validation):
+        assert list(kept.digests) == [f"{int(row):04}" for row in kept.bottlenecks[:, 0]]
+        expected = [int(row) % 3 + (100 if row < 12 else 0) for row in kept.bottlenecks[:, 0]]
+        assert list(kept.labels) == expected
 
 
 def test_images_stand_in_the_order_of_their_content_and_not_of_their_names() -> None:

@@ -10,11 +10,6 @@ from expansion_contract.resource import (
 
 _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
     (
-        "spec.training.head.randomProjection",
-        lambda s: s.training.head.random_projection is not None,
-        "remove it",
-    ),
-    (
         "spec.distortions",
         lambda s: (
             s.distortions.model_dump(exclude={"copies"}) != Distortions().model_dump(exclude={"copies"})

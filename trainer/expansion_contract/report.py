@@ -105,6 +105,18 @@ class Overlap(Lenient):
     action: Literal["Refuse", "KeepBoth", "Merge", "Replace"]
 
 
+class NearCategory(Lenient):
+    """An old category among the base's first answers to what a new one looks like on average."""
+
+    index: int
+    name: str
+    uid: str = ""
+    near: list[str]
+    """The new categories, some of many."""
+    images: int
+    """Pictures of it that the run had, as images or as bottlenecks of a pack. The first one says most."""
+
+
 class EvidenceReport(Lenient):
     """Something that stood for the old categories."""
 
@@ -371,7 +383,9 @@ class RunReport(Lenient):
     head: HeadReport | None = None
     evidence: list[EvidenceReport] = []
     advice: list[str] = []
-    """What more evidence would buy, a sentence each."""
+    """What more evidence would buy, a sentence each. Figures in it follow from this run's own."""
+    near_base: list[NearCategory] = []
+    """Old categories whose pictures would say most about where the new ones may end, the nearest first."""
     overlaps: list[Overlap] = []
     metrics: Metrics | None = None
     confusions: list[Confusion] = []

@@ -277,13 +277,20 @@ class Head(Strict):
     gradient_descent: GradientDescent | None = None
     """Settings of the solver GradientDescent."""
     random_projection: RandomProjection | None = None
-    """Optional: for new categories that the bottleneck alone does not separate."""
+    """Optional: for new categories that the bottleneck alone does not separate. Auto takes it only where it is ahead; a later expansion
+    of the published version may use another one, or none: all added rows are solved again."""
 
     rules: ClassVar = (
         Rule(
             cel="!has(self.gradientDescent) || (has(self.solver) && self.solver == 'GradientDescent')",
             message="spec.training.head.gradientDescent goes with solver: GradientDescent only",
             holds=lambda h: h.gradient_descent is None or h.solver is Solver.GRADIENT_DESCENT,
+        ),
+        Rule(
+            cel="!has(self.randomProjection) || !has(self.solver) || self.solver != 'Discriminant'",
+            message="spec.training.head.randomProjection goes with solver: Auto, Softmax or GradientDescent: Discriminant is solved from"
+            " sums over bottlenecks, which say nothing of their projections",
+            holds=lambda h: h.random_projection is None or h.solver is not Solver.DISCRIMINANT,
         ),
     )
 

@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expansion_contract.report import Overlap
+from expansion_contract.resource import Solver
 from expansion_trainer.dataset.split import Side
-from expansion_trainer.head.chain import Earlier, added_material, joined
+from expansion_trainer.head import statistics as sums
+from expansion_trainer.head.chain import Earlier, added_material, added_statistics, joined
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import BaseHead, Labelled
-from expansion_trainer.head.softmax import Labels, Rows
+from expansion_trainer.head.softmax import Array, Labels, Rows
 from expansion_trainer.head.solve import Options, solve
 from expansion_trainer.head.solved import Solved
+from expansion_trainer.head.statistics import Statistics
 from expansion_trainer.packs.core import Core
 from expansion_trainer.sides import Dealt
 from expansion_trainer.starting_model import StartingModel
@@ -60,21 +63,55 @@ def grown_head(
     ground = Ground.of(starting)
     shared = shared_columns(overlaps)
     evidence, calibration = (
-        tuple(without(part, ground.head, shared) for part in side)
+        tuple(without(part, starting.rows, shared) for part in side)
         for side in (dealt.evidence, dealt.calibration)
     )
     training, validation = added_material(
         earlier_material(starting, ground, dealt), dealt.training, dealt.validation, options.seed
     )
-    fitted = solve(ground.frozen_head, training, validation, evidence, calibration, options)
+    fitted = solve(
+        ground.frozen_head,
+        training,
+        validation,
+        evidence,
+        calibration,
+        options,
+        statistics=added_sums(starting, ground, dealt) if options.solver in _BY_SUMS else None,
+        core=calibrating(ground, dealt) if options.solver is Solver.DISCRIMINANT else None,
+    )
     return in_base_columns(fitted, ground)
+
+
+_BY_SUMS = (Solver.DISCRIMINANT, Solver.AUTO)
+
+
+def added_sums(starting: StartingModel, ground: Ground, dealt: Dealt) -> Statistics:
+    """Of the added categories, and in the scatter of everything else that this run and the pack know."""
+    size = ground.head.weights.shape[0]
+    before = starting.pack.statistics if starting.pack else sums.empty(ground.size, size)
+    seen = [e for e in dealt.evidence if e.kind == "replay" and e.labels is not None]
+    replayed = Labelled(
+        bottlenecks=np.concatenate([np.zeros((0, size), np.float32), *(e.bottlenecks for e in seen)]),
+        labels=np.concatenate([np.zeros(0, np.int64), *(e.labels for e in seen if e.labels is not None)]),
+    )
+    return added_statistics(before, ground.earlier, dealt.training, replayed)
+
+
+def calibrating(ground: Ground, dealt: Dealt) -> Labelled:
+    """Of every added category the real bottlenecks that a pack keeps and nobody fits on: what a run in one step would have."""
+    fresh = dealt.fresh.where(dealt.fresh.calibrates)
+    today = Labelled(bottlenecks=fresh.bottlenecks, labels=fresh.labels + len(ground.earlier))
+    if dealt.core is None:
+        return today
+    core = dealt.core.where(dealt.core.calibrates)
+    return joined(ground.added(Labelled(bottlenecks=core.bottlenecks, labels=core.labels)), today)
 
 
 def earlier_material(starting: StartingModel, ground: Ground, dealt: Dealt) -> Earlier | None:
     """What is at hand of earlier categories: real bottlenecks from the pack and from replay images. None for a pretrained network."""
-    if starting.pack is None or len(ground.earlier) == 0:
+    core = dealt.core
+    if starting.pack is None or core is None or len(ground.earlier) == 0:
         return None
-    core = starting.pack.core
     fitted, calibrating = (core.where(core.calibrates == aside) for aside in (False, True))
     return Earlier(
         fitted=_at_hand(ground, fitted, dealt.relearned[Side.TRAINING]),
@@ -91,16 +128,25 @@ def _at_hand(ground: Ground, core: Core, replayed: Labelled) -> Labelled:
 
 def in_base_columns(fitted: Solved, ground: Ground) -> Solved:
     """Every earlier row at its column; those that never answer keep the rows they had."""
-    first_new = ground.frozen + len(ground.earlier)
-    weights, bias = ground.head.weights.copy(), ground.head.bias.copy()
-    solved = slice(ground.frozen, first_new)
-    weights[:, ground.earlier], bias[ground.earlier] = fitted.weights[:, solved], fitted.bias[solved]
+    projected = fitted.projected
+    if projected is not None:
+        nothing = np.zeros((projected.projection.dimensions, ground.size), np.float32)
+        projected = replace(projected, weights=_placed(projected.weights, nothing, ground))
     return replace(
         fitted,
-        weights=np.hstack([weights, fitted.weights[:, first_new:]]),
-        bias=np.concatenate([bias, fitted.bias[first_new:]]),
+        weights=_placed(fitted.weights, ground.head.weights, ground),
+        bias=_placed(fitted.bias, ground.head.bias, ground),
+        projected=projected,
         base_count=ground.size,
     )
+
+
+def _placed(fitted: Array, before: Array, ground: Ground) -> Array:
+    """(…, frozen + earlier + new) into the base's columns (…, B), and the new ones behind them."""
+    first_new = ground.frozen + len(ground.earlier)
+    base = before.copy()
+    base[..., ground.earlier] = fitted[..., ground.frozen : first_new]
+    return np.concatenate([base, fitted[..., first_new:]], axis=-1)
 
 
 def shared_columns(overlaps: Iterable[Overlap]) -> frozenset[int]:

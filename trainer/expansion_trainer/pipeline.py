@@ -20,6 +20,7 @@ from expansion_contract.report import (
     Finding,
     HeadReport,
     Misclassified,
+    NearCategory,
     Overlap,
     RunReport,
     TriedHead,
@@ -35,13 +36,14 @@ from expansion_trainer.dataset import near_duplicates, overlap, preflight
 from expansion_trainer.dataset.scan import Scanned, SourceImage, scan
 from expansion_trainer.dataset.split import Divided, Side, divide
 from expansion_trainer.dataset.unlabelled import without_new_categories
+from expansion_trainer.evaluation import nearest
 from expansion_trainer.evaluation.joint import Joint, joint
 from expansion_trainer.evaluation.score import Model, Scores, Unseen, scored
 from expansion_trainer.export import candidate, tensorboard
 from expansion_trainer.export.check import Sample
 from expansion_trainer.export.saved_model import Exported
 from expansion_trainer.failure import EXPECTED, is_final, reason
-from expansion_trainer.growth import grown_head
+from expansion_trainer.growth import grown_head, shared_columns
 from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.detection import Detection, detection, given
 from expansion_trainer.head.evidence import (
@@ -50,15 +52,16 @@ from expansion_trainer.head.evidence import (
     procedural_image,
     procedural_images,
 )
-from expansion_trainer.head.fit import FittedHead, Labelled
+from expansion_trainer.head.fit import BaseHead, FittedHead, Labelled
+from expansion_trainer.head.projection import narrowed
 from expansion_trainer.head.refits import Fitting
 from expansion_trainer.head.softmax import Rows
 from expansion_trainer.head.solve import Options, replaced
 from expansion_trainer.head.solved import Solved
 from expansion_trainer.packs import files, pack, probes
-from expansion_trainer.packs.pack import Answers, Images, Pack
+from expansion_trainer.packs.pack import Answers, Pack
 from expansion_trainer.progress import Stage, Tracker
-from expansion_trainer.report import page
+from expansion_trainer.report import advice, page
 from expansion_trainer.report.draft import Draft
 from expansion_trainer.report.evidence import evidence_reports
 from expansion_trainer.sides import Bottlenecks, Dealt, Known, deal
@@ -131,6 +134,7 @@ def _train(work: _Work) -> RunReport:
     _export(work, grown, head, told, _samples(scanned, divided, bottlenecks))
 
     enter(Stage.REPORT, "Writing the report")
+    _advise(work, grown, head, scores)
     return _report(
         work, head, scores, [scanned.images[row] for row in grown.dealt.images[Side.TEST].tolist()]
     )
@@ -171,7 +175,7 @@ def _overlaps(work: _Work, scanned: Scanned, starting: StartingModel) -> tuple[O
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place[image.folder] for image in images], np.int64)[seen.ok]
     base, asked = starting.categories, work.run.categories
-    answers = overlap.answered(starting.head.logits, seen.bottlenecks[seen.ok], base, starting.temperature)
+    answers = overlap.answered(starting.logits, seen.bottlenecks[seen.ok], base, starting.temperature)
     found = overlap.overlaps(answers, labels, names, base, asked)
     work.draft.note(overlaps=list(found))
     work.draft.add_findings(overlap.findings(answers, labels, names, base, asked))
@@ -243,12 +247,16 @@ def _fit(run: TrainingRun, grown: _Grown) -> Solved:
     return grown_head(grown.starting, dealt, grown.overlaps, options)
 
 
-def _detection(run: TrainingRun, grown: _Grown, head: FittedHead) -> Detection | None:
+def _detection(run: TrainingRun, grown: _Grown, head: Solved) -> Detection | None:
     """How pictures of nothing the model knows are told."""
     dealt, columns = grown.dealt, grown.columns
-    base = grown.starting.head if run.mode is Mode.EXPAND else None
     fitting = Fitting(
-        head=head, base=base, training=dealt.training, evidence=dealt.evidence, seed=run.training.seed
+        head=head,
+        base=_base_columns(head) if run.mode is Mode.EXPAND else None,
+        training=dealt.training,
+        evidence=dealt.evidence,
+        seed=run.training.seed,
+        projected=head.projected,
     )
     background = grown.divided.categories.index(UNKNOWN) if run.categories.unknown_images else NEVER
     return detection(
@@ -264,11 +272,16 @@ def _detection(run: TrainingRun, grown: _Grown, head: FittedHead) -> Detection |
     )
 
 
-def _measure(grown: _Grown, head: FittedHead, told: Detection | None) -> Scores:
+def _base_columns(head: FittedHead) -> BaseHead:
+    """With the rows of earlier expansions as they answer now."""
+    return BaseHead(weights=head.weights[:, : head.base_count], bias=head.bias[: head.base_count])
+
+
+def _measure(grown: _Grown, head: Solved, told: Detection | None) -> Scores:
     starting, dealt, divided = grown.starting, grown.dealt, grown.divided
     is_grown = head.base_count > 0
     before = (
-        Answering.of_model(starting.head, starting.temperature, starting.categories) if is_grown else None
+        Answering.of_model(starting.rows, starting.temperature, starting.categories) if is_grown else None
     )
     names = [category.name for category in grown.columns.categories]
     model = Model.of(head, before, names, grown.columns, divided.categories)
@@ -280,14 +293,20 @@ def _measure(grown: _Grown, head: FittedHead, told: Detection | None) -> Scores:
     return scored(model, unseen, divided, told, _joint_bound(head, dealt))
 
 
-def _joint_bound(head: FittedHead, dealt: Dealt) -> Joint | None:
+def _joint_bound(head: Solved, dealt: Dealt) -> Joint | None:
+    """Its rows see what the added ones see."""
     if head.base_count == 0:
         return None
     training, validation = (
         Labelled(bottlenecks=part.bottlenecks, labels=part.labels + head.base_count)
         for part in (dealt.training, dealt.validation)
     )
-    return joint(head.base_count, training, validation, dealt.evidence, dealt.calibration)
+    if head.projected is None:
+        return joint(head.base_count, training, validation, dealt.evidence, dealt.calibration)
+    drawn = head.projected.projection
+    sides = drawn.images(training), drawn.images(validation)
+    bound = joint(head.base_count, *sides, drawn.evidence(dealt.evidence), drawn.evidence(dealt.calibration))
+    return bound if bound.rows is None else Joint(rows=narrowed(bound.rows, drawn))
 
 
 def _samples(scanned: Scanned, divided: Divided, bottlenecks: Bottlenecks) -> list[Sample]:
@@ -302,7 +321,7 @@ def _samples(scanned: Scanned, divided: Divided, bottlenecks: Bottlenecks) -> li
 
 
 def _export(
-    work: _Work, grown: _Grown, head: FittedHead, told: Detection | None, samples: Sequence[Sample]
+    work: _Work, grown: _Grown, head: Solved, told: Detection | None, samples: Sequence[Sample]
 ) -> None:
     folder, backbone = work.stores.scratch / layout.CANDIDATE, grown.starting.backbone
     categories = grown.columns.categories
@@ -313,6 +332,7 @@ def _export(
         columns=grown.columns,
         detector=told.detector if told else None,
         unknown_in_answers=work.run.training.unknown.in_answers,
+        projected=head.projected,
     )
     drawn = procedural_image(0, backbone.input_size, PICTURES_SEED)
     candidate.written(folder, exported, samples, drawn)
@@ -336,24 +356,48 @@ def _pack(grown: _Grown, exported: Exported, told: Detection | None) -> Pack:
         temperature=head.temperature,
         expansion=Expansion(offset=head.offset),
     )
-    training, validation = (_images(grown, head, side) for side in (Side.TRAINING, Side.VALIDATION))
+    training, validation = (
+        grown.dealt.kept(side, head.base_count, grown.digests) for side in (Side.TRAINING, Side.VALIDATION)
+    )
     before = starting.pack or probes.bare(starting.backbone)
     return pack.grown(before, after, training, validation, told.detector.state() if told else None)
 
 
-def _images(grown: _Grown, head: FittedHead, side: Side) -> Images:
-    labelled = grown.dealt.training if side is Side.TRAINING else grown.dealt.validation
-    return Images(
-        bottlenecks=labelled.bottlenecks,
-        labels=labelled.labels + head.base_count,
-        digests=grown.digests[grown.dealt.images[side]].tolist(),
-    )
+def _advise(work: _Work, grown: _Grown, head: Solved, scores: Scores) -> None:
+    """What more evidence would buy, and which pictures first."""
+    run, boundary = work.run, None
+    if run.mode is Mode.EXPAND:
+        near = _near(grown)
+        work.draft.note(near_base=near)
+        work.draft.add_findings(advice.findings(near))
+        boundary = advice.Boundary(
+            kinds=frozenset(head.evidence_kinds),
+            budget=run.training.steal_budget_percent / 100,
+            images=head.steal_images,
+            base_categories=sum(map(_answers, grown.starting.categories)),
+            near=near,
+        )
+    work.draft.note(advice=advice.advice(scores.metrics, boundary, run.split.test_percent))
+
+
+def _near(grown: _Grown) -> list[NearCategory]:
+    """Old categories that are merged with a new one, or replaced by it, need no boundary to it."""
+    starting, dealt = grown.starting, grown.dealt
+    before = Answering.of_model(starting.rows, starting.temperature, starting.categories)
+    near = nearest.nearest(before, dealt.training, grown.divided.categories)
+    shared = shared_columns(grown.overlaps)
+    others = {index: names for index, names in near.items() if index not in shared}
+    images = dealt.replayed(len(starting.categories))
+    if starting.pack is not None:
+        images += starting.pack.core.counts(len(images))
+    return nearest.near_categories(others, starting.categories, images)
 
 
 def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[SourceImage]) -> RunReport:
     missed = [(test_images[miss.index], miss) for miss in scores.misclassified]
+    reported = _head_report(head, work.run)
     work.draft.note(
-        head=_head_report(head),
+        head=reported,
         metrics=scores.metrics,
         confusions=list(scores.confusions),
         misclassified=[
@@ -361,7 +405,7 @@ def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[Sou
             for image, miss in missed
         ],
     )
-    _write_summaries(work.stores, scores, head)
+    _write_summaries(work.stores, scores, reported)
     thumbnails = _thumbnails([image for image, _ in missed[: page.THUMBNAILS]])
     work.tracker.finish()
     report = work.draft.finished("Succeeded")
@@ -369,7 +413,7 @@ def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[Sou
     return report
 
 
-def _head_report(head: Solved) -> HeadReport:
+def _head_report(head: Solved, run: TrainingRun) -> HeadReport:
     return HeadReport(
         solver=head.solver,
         l2=head.l2,
@@ -380,6 +424,8 @@ def _head_report(head: Solved) -> HeadReport:
         steal_images=head.steal_images,
         chosen_on=head.chosen_on,
         base_rows_identical=head.base_count > 0,
+        steal_budget=run.training.steal_budget_percent / 100 if run.mode is Mode.EXPAND else None,
+        random_projection=head.projected.projection.dimensions if head.projected else None,
         tried=[
             TriedHead(solver=one.solver, accuracy=one.score, chosen=one.solver == head.solver)
             for one in (head.choice.contenders if head.choice else ())
@@ -396,9 +442,9 @@ def _head_report(head: Solved) -> HeadReport:
     )
 
 
-def _write_summaries(stores: Stores, scores: Scores, head: Solved) -> None:
+def _write_summaries(stores: Stores, scores: Scores, head: HeadReport) -> None:
     folder = stores.scratch / "tensorboard"
-    tensorboard.write(folder, scores.metrics, _head_report(head).curve)
+    tensorboard.write(folder, scores.metrics, head.curve)
     stores.upload_run_folder(folder, "tensorboard")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from expansion_contract import architectures, availability, dataset
+from expansion_contract import architectures, availability, dataset, written
 from expansion_contract.dataset import Listing, Role
-from expansion_contract.problems import sentences
+from expansion_contract.problems import SpecError, sentences
 from expansion_contract.resource import (
     API_VERSION,
     KIND,
@@ -18,7 +18,6 @@ from expansion_contract.resource import (
     NAME_RULE,
     ClassifierExpansion,
     Pretrained,
-    parsed,
 )
 from expansion_contract.run import storage_access
 from expansion_storage import Entry, open_prefix
@@ -52,9 +51,9 @@ def read(path: Path, output: str | None = None) -> ClassifierExpansion:
             "output": {**body.get("spec", {}).get("output", {}), "models": local(output)},
         }
     try:
-        expansion = parsed(_resolved(body, path.resolve().parent))
-    except ValidationError as error:
-        raise Refused(*sentences(error)) from None
+        expansion = written.resource(_resolved(body, path.resolve().parent))
+    except SpecError as error:
+        raise Refused(str(error)) from None
     if problems := [*_problems(expansion)]:
         raise Refused(*problems)
     return expansion
@@ -93,13 +92,36 @@ def _entries(expansion: ClassifierExpansion) -> Iterator[tuple[Role, Entry]]:
                 yield role, entry
 
 
+class _Twice(yaml.YAMLError):
+    """A name stands twice in one mapping: YAML would keep the last one and say nothing."""
+
+
+class _AsKubectl(yaml.SafeLoader):
+    """YAML as kubectl reads it: dates are text, and no name stands twice in a mapping."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:timestamp"]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise _Twice(f"line {line}: {key.value!r} stands there already, in line {lines[key.value]}.")
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
 def _body(path: Path) -> dict[str, Any]:
     try:
-        documents = [
-            document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document
-        ]
+        text = path.read_text(encoding="utf-8")
+        documents = [document for document in yaml.load_all(text, _AsKubectl) if document]
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror}.") from None
+    except _Twice as error:
+        raise Refused(f"{path}, {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise Refused(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
     ours = [document for document in documents if isinstance(document, dict) and document.get("kind") == KIND]

@@ -1,7 +1,7 @@
 """Deals bottlenecks out to those who may see them: fitting, choosing, or measuring, and nobody gets another one's. NumPy only."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from expansion_trainer.dataset.split import Divided, Part, Side
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import Labelled
+from expansion_trainer.packs import compact
+from expansion_trainer.packs import core as cores
 from expansion_trainer.packs.core import Core
+from expansion_trainer.packs.pack import Images
 from expansion_trainer.starting_model import StartingModel
 
 PICTURE_SIDES = (Side.TRAINING, Side.TRAINING, Side.TRAINING, Side.VALIDATION, Side.TEST)
@@ -36,11 +39,40 @@ class Dealt:
     validation: Labelled
     test: Labelled
     images: dict[Side, NDArray[np.int64]]  # which scanned image each row of those three is
+    fresh: Core  # of the new categories, what a pack will keep; labels are theirs
     relearned: dict[Side, Labelled]  # replay images of categories that earlier expansions added; base columns
+    replayed_images: dict[
+        Side, NDArray[np.int64]
+    ]  # which scanned image each row of evidence of kind replay is
+    core: Core | None  # what a pack carries, without today's images
     evidence: tuple[Evidence, ...]  # for fitting
     calibration: tuple[Evidence, ...]
     base_test: Labelled | None  # held-out replay images; base columns
     bystanders: Evidence | None  # held-out images of no new category: photographs if there are any
+
+    def kept(self, side: Side, base_count: int, digests: NDArray[np.str_]) -> Images:
+        """For a pack: of new categories, and replay images, which are all that is known of old ones that the pack has none of.
+
+        `digests`: of all scanned images. Test images have no place in it.
+        """
+        is_training = side is Side.TRAINING
+        new, evidence = (self.training, self.evidence) if is_training else (self.validation, self.calibration)
+        replayed = [e for e in evidence if e.kind == "replay"]
+        rows = [self.images[side], *(self.replayed_images[side] for _ in replayed)]
+        labels = [new.labels + base_count, *(e.labels for e in replayed if e.labels is not None)]
+        return Images(
+            bottlenecks=np.concatenate([new.bottlenecks, *(e.bottlenecks for e in replayed)]),
+            labels=np.concatenate(labels),
+            digests=digests[np.concatenate(rows)].tolist(),
+        )
+
+    def replayed(self, categories: int) -> NDArray[np.int64]:
+        """(B,), replay images of each of the base's categories, on any side."""
+        sides = (*self.evidence, *self.calibration)
+        parts = [e.labels for e in sides if e.kind == "replay" and e.labels is not None]
+        parts += [side.labels for side in (*self.relearned.values(), *filter(None, [self.base_test]))]
+        labels = np.concatenate([np.zeros(0, np.int64), *parts])
+        return np.bincount(labels, minlength=categories).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +89,7 @@ class Known:
 
 def deal(divided: Divided, bottlenecks: Bottlenecks, known: Known = Known()) -> Dealt:
     """A pack's bottlenecks of frozen categories are evidence; those of earlier categories wait for head/chain.py."""
+    known = replace(known, core=_others(known.core, bottlenecks))
     held_out = {evidence.kind: evidence for evidence in _evidence(divided, bottlenecks, Side.TEST, known)}
     frozen = known.frozen
     groups = bottlenecks.groups(divided.leaders)
@@ -65,14 +98,39 @@ def deal(divided: Divided, bottlenecks: Bottlenecks, known: Known = Known()) -> 
         validation=_labelled(divided.new[Side.VALIDATION], bottlenecks),
         test=_labelled(divided.new[Side.TEST], bottlenecks),
         images={side: _by_content(part, bottlenecks).rows for side, part in divided.new.items()},
+        fresh=_fresh(divided, bottlenecks),
         relearned={
             side: _labelled(_earlier(part, frozen), bottlenecks) for side, part in divided.replay.items()
         },
+        replayed_images={
+            side: _by_content(_frozen(part, frozen), bottlenecks).rows
+            for side, part in divided.replay.items()
+        },
+        core=known.core,
         evidence=tuple(_evidence(divided, bottlenecks, Side.TRAINING, known)),
         calibration=tuple(_evidence(divided, bottlenecks, Side.VALIDATION, known)),
         base_test=_of_base(divided.replay[Side.TEST], bottlenecks),
         bystanders=held_out.get("unlabelled") or held_out.get("pack") or held_out.get("procedural"),
     )
+
+
+def _others(core: Core | None, bottlenecks: Bottlenecks) -> Core | None:
+    """Without the contents that today's images have, too: each has one side, and it is today's."""
+    if core is None:
+        return None
+    today = np.array([cores.key(digest) for digest in bottlenecks.digests.tolist()], np.uint64)
+    return core.where(~np.isin(core.keys, today))
+
+
+def _fresh(divided: Divided, bottlenecks: Bottlenecks) -> Core:
+    """Rounded as a pack rounds, so that a later step sees the same numbers."""
+    sides = []
+    for side in (Side.TRAINING, Side.VALIDATION):
+        part = _by_content(divided.new[side], bottlenecks)
+        digests = bottlenecks.digests[part.rows].tolist()
+        sides.append(cores.chosen(bottlenecks.images[part.rows], part.labels, digests))
+    core = cores.of_sides(*sides)
+    return replace(core, bottlenecks=compact.whole(*compact.halved(core.bottlenecks)))
 
 
 def _earlier(part: Part, frozen: int | None) -> Part:

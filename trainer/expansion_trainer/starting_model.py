@@ -9,8 +9,8 @@ from expansion_trainer.backbones import catalogue, published
 from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.errors import InvalidRun, PackRefused
 from expansion_trainer.head.fit import BaseHead
-from expansion_trainer.head.projection import Projected
-from expansion_trainer.head.softmax import Array
+from expansion_trainer.head.projection import Projected, beside
+from expansion_trainer.head.softmax import Array, Rows
 from expansion_trainer.packs import files, probes
 from expansion_trainer.packs.pack import Pack
 from expansion_trainer.published_base import PublishedVersion
@@ -28,10 +28,14 @@ class StartingModel:
     address: str  # of the version, or the network's name: for people
     projected: Projected | None = None  # what its logits are beside the head's
 
+    @property
+    def rows(self) -> Rows:
+        """(D, C), whose logits are what it answers with today."""
+        return beside(self.head, self.projected)
+
     def logits(self, bottlenecks: Array) -> Array:
         """(n, D) to (n, C), as it answers today."""
-        linear = self.head.logits(bottlenecks)
-        return linear if self.projected is None else linear + self.projected.logits(bottlenecks)
+        return self.rows.logits(bottlenecks)
 
 
 def load(run: TrainingRun, stores: Stores) -> StartingModel:

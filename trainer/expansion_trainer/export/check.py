@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 from expansion_contract.dataset import UNKNOWN
 from expansion_trainer.backbones.catalogue import Backbone
-from expansion_trainer.export.loaded_model import Answer, LoadedModel, stored_categories, stored_head
+from expansion_trainer.export.loaded_model import (
+    Answer,
+    LoadedModel,
+    stored_categories,
+    stored_head,
+    stored_projection,
+)
 from expansion_trainer.export.saved_model import Exported
 from expansion_trainer.head.answering import folded
 from expansion_trainer.head.unknown import OUTCOMES, Detector
@@ -37,6 +43,8 @@ def check(folder: Path, model: LoadedModel, exported: Exported, samples: Sequenc
     weights, bias = stored_head(folder)
     if not (np.array_equal(weights, exported.weights) and np.array_equal(bias, exported.bias)):
         raise ExportMismatch("The exported head is not the fitted one.")
+    if not _same_projection(stored_projection(folder), exported):
+        raise ExportMismatch("The exported projection is not the fitted one.")
     if stored_categories(folder) != list(exported.categories):
         raise ExportMismatch("The exported categories are not the run's.")
     if not base_rows_identical(folder, exported):
@@ -45,13 +53,23 @@ def check(folder: Path, model: LoadedModel, exported: Exported, samples: Sequenc
         _compare(model, exported, samples)
 
 
+def _same_projection(stored: tuple[Array, Array] | None, exported: Exported) -> bool:
+    if stored is None or exported.projected is None:
+        return stored is None and exported.projected is None
+    matrix, weights = stored
+    fitted = exported.placed(exported.projected.weights)
+    return np.array_equal(matrix, exported.projected.projection.matrix) and np.array_equal(weights, fitted)
+
+
 def base_rows_identical(folder: Path, exported: Exported) -> bool:
     """Are the pretrained network's own rows on the disk, bit by bit, wherever their indices are? True without a base."""
     weights, bias = stored_head(folder)
+    beside = stored_projection(folder)
     frozen = _frozen(exported.backbone, exported)
     return bool(
         weights[:, frozen].tobytes() == exported.backbone.head_weights[:, : len(frozen)].tobytes()
         and bias[frozen].tobytes() == exported.backbone.head_bias[: len(frozen)].tobytes()
+        and (beside is None or not beside[1][:, frozen].any())
     )
 
 

@@ -16,6 +16,7 @@ SERVING = "serving_default"
 PROBABILITIES = "probabilities"
 INPUT = "image_bytes"
 _VARIABLES = "variables/variables"
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 Array = NDArray[np.float32]
 
@@ -61,9 +62,17 @@ class LoadedModel:
 def stored_head(folder: Path) -> tuple[Array, Array]:
     """Weights (D, C) and bias (C,) as they lie on the disk."""
     checkpoint = tf.train.load_checkpoint(str(folder / _VARIABLES))
-    weights: Array = checkpoint.get_tensor("head_weights/.ATTRIBUTES/VARIABLE_VALUE")
-    bias: Array = checkpoint.get_tensor("head_bias/.ATTRIBUTES/VARIABLE_VALUE")
+    weights: Array = checkpoint.get_tensor(f"head_weights{_VALUE}")
+    bias: Array = checkpoint.get_tensor(f"head_bias{_VALUE}")
     return weights, bias
+
+
+def stored_projection(folder: Path) -> tuple[Array, Array] | None:
+    """The matrix (D, P) and the weights (P, C) that stand beside the head, where there is a random projection."""
+    checkpoint = tf.train.load_checkpoint(str(folder / _VARIABLES))
+    if not checkpoint.has_tensor(f"projection{_VALUE}"):
+        return None
+    return checkpoint.get_tensor(f"projection{_VALUE}"), checkpoint.get_tensor(f"projected_weights{_VALUE}")
 
 
 def stored_categories(folder: Path) -> list[Category]:

@@ -49,6 +49,16 @@ class Projected:
         return self.projection.features(bottlenecks) @ self.weights
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ProjectedRows(Rows):
+    """Linear part and projected part apart."""
+
+    projected: Projected
+
+    def logits(self, bottlenecks: Array) -> Array:
+        return super().logits(bottlenecks) + self.projected.logits(bottlenecks)
+
+
 def projection(bottlenecks: Array, dimensions: int, seed: int) -> Projection:
     """Scaled so that the projected part varies as much as these bottlenecks do: one L2 then suits both."""
     size = bottlenecks.shape[1]
@@ -63,3 +73,17 @@ def widened(rows: Rows, dimensions: int) -> Rows:
     """The same logits from the bottleneck and `dimensions` numbers beside it."""
     nothing = np.zeros((dimensions, rows.weights.shape[1]), np.float32)
     return Rows(weights=np.vstack([rows.weights, nothing]), bias=rows.bias)
+
+
+def narrowed(rows: Rows, drawn: Projection) -> ProjectedRows:
+    """What gives the same logits from the bottleneck alone, of rows that were fitted with a projection beside it."""
+    size = len(drawn.matrix)
+    projected = Projected(projection=drawn, weights=rows.weights[size:])
+    return ProjectedRows(weights=rows.weights[:size], bias=rows.bias, projected=projected)
+
+
+def beside(rows: Rows, projected: Projected | None) -> Rows:
+    """Rows together with what a projection adds to them, if anything."""
+    if projected is None:
+        return rows
+    return ProjectedRows(weights=rows.weights, bias=rows.bias, projected=projected)

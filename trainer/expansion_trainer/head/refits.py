@@ -13,6 +13,7 @@ from expansion_trainer.head import softmax
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import BaseHead, FittedHead
 from expansion_trainer.head.material import NEVER, Labelled, Material, material
+from expansion_trainer.head.projection import Projected, narrowed
 from expansion_trainer.head.softmax import Array, Labels, Rows
 
 MOST_CATEGORIES = 48
@@ -26,13 +27,14 @@ L2 = 1e-4
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitting:
-    """What a head was fitted on."""
+    """What a head was fitted on, without a projection beside it."""
 
     head: FittedHead
     base: BaseHead | None  # None in mode Replace
     training: Labelled
     evidence: Sequence[Evidence]
     seed: int
+    projected: Projected | None = None  # what head.logits adds to its weights' own product, if anything
 
     @property
     def categories(self) -> int:
@@ -81,8 +83,22 @@ def _drawn(fitting: Fitting) -> Labels:
 
 def _stuff(fitting: Fitting, kept: Labels) -> tuple[Material, Labelled]:
     training = some(fitting.training, kept, fitting.seed)
-    none = Labelled(bottlenecks=training.bottlenecks[:0], labels=training.labels[:0])
-    return material(fitting.base, training, none, fitting.evidence, (), fitting.seed), training
+    seen, evidence = training, fitting.evidence
+    base: Rows | None = fitting.base
+    if fitting.projected:
+        drawn = fitting.projected.projection
+        seen, evidence = drawn.images(seen), drawn.evidence(evidence)
+        base = None if base is None else _beside(base, fitting.projected)
+    none = Labelled(bottlenecks=seen.bottlenecks[:0], labels=seen.labels[:0])
+    return material(base, seen, none, evidence, (), fitting.seed), training
+
+
+def _beside(rows: Rows, projected: Projected | None) -> Rows:
+    """The first columns of a head, of bottlenecks with the projection beside them."""
+    if projected is None:
+        return rows
+    own = projected.weights[:, : len(rows.bias)]
+    return Rows(weights=np.vstack([rows.weights, own]), bias=rows.bias)
 
 
 def _renamed(training: Labelled, rows: Labels, kept: Labels) -> Labelled:
@@ -107,12 +123,14 @@ def some(images: Labelled, kept: Labels, seed: int) -> Labelled:
 
 def _rows(fitting: Fitting, stuff: Material, kept: Labels, fold: int) -> Rows:
     """All columns, of the new ones only the kept, fitted without one fold."""
-    head = fitting.head
+    head, projected = fitting.head, fitting.projected
+    whole = _beside(head, projected)
     columns = head.base_count + kept
-    start = Rows(weights=head.weights[:, columns], bias=head.bias[columns] - np.float32(head.offset))
+    start = Rows(weights=whole.weights[:, columns], bias=head.bias[columns] - np.float32(head.offset))
     found = softmax.fit(stuff.problem(without=fold), head.l2 or L2, stuff.scale.redo(start))
     new = stuff.scale.undo(found)
-    weights, bias = head.weights.copy(), head.bias.copy()
+    weights, bias = whole.weights.copy(), head.bias.copy()
     weights[:, head.base_count :], bias[head.base_count :] = 0, -np.inf
     weights[:, columns], bias[columns] = new.weights, new.bias + np.float32(head.offset)
-    return Rows(weights=weights, bias=bias)
+    rows = Rows(weights=weights, bias=bias)
+    return rows if projected is None else narrowed(rows, projected.projection)

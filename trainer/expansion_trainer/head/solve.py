@@ -1,5 +1,6 @@
 """Which of the solvers fits the rows of the added categories, and why that one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,8 +15,8 @@ from expansion_trainer.head.discriminant import LEAST_PHOTOGRAPHS, Asked, discri
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import BaseHead, FittedHead
 from expansion_trainer.head.material import Labelled, count, is_photographs
-from expansion_trainer.head.projection import Projected, Projection, projection, widened
-from expansion_trainer.head.softmax import Rows
+from expansion_trainer.head.projection import Projection, narrowed, projection, widened
+from expansion_trainer.head.softmax import Array, Rows
 from expansion_trainer.head.solved import Solved
 from expansion_trainer.head.statistics import Statistics
 
@@ -75,6 +76,8 @@ def solve(
 
 def replaced(training: Labelled, validation: Labelled, options: Options) -> Solved:
     """The new categories among themselves: no base, no boundary to it. Auto takes Softmax: it is chosen on the same images."""
+    if options.random_projection:
+        return _replaced_with_projection(training, validation, options, options.random_projection)
     if options.solver is Solver.GRADIENT_DESCENT:
         asked = options.gradient_descent or GradientDescent()
         return gradient_descent.descend(None, training, validation, (), (), asked, 0.0, options.seed)
@@ -84,6 +87,15 @@ def replaced(training: Labelled, validation: Labelled, options: Options) -> Solv
             " Softmax or GradientDescent, or mode: Expand."
         )
     return _solved(fit.replace(training, validation, options.seed))
+
+
+def _replaced_with_projection(
+    training: Labelled, validation: Labelled, options: Options, dimensions: int
+) -> Solved:
+    _refuse_too_many((training.bottlenecks, validation.bottlenecks), dimensions)
+    drawn = projection(training.bottlenecks, dimensions, options.seed)
+    plain = replace(options, random_projection=None)
+    return _narrowed(replaced(drawn.images(training), drawn.images(validation), plain), drawn)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +109,11 @@ class _Task:
     statistics: Statistics | None
     anchor: Rows | None
     core: Labelled | None
+
+    @property
+    def parts(self) -> list[Array]:
+        images = [self.training.bottlenecks, self.validation.bottlenecks]
+        return images + [e.bottlenecks for e in (*self.evidence, *self.calibration)]
 
     def softmax(self) -> Solved:
         head = fit.expand(
@@ -146,7 +163,7 @@ class _Task:
         """The same solver on bottlenecks with a projection beside them."""
         dimensions = self.options.random_projection
         assert dimensions is not None
-        _refuse_too_many(self, dimensions)
+        _refuse_too_many(self.parts, dimensions)
         drawn = projection(self.training.bottlenecks, dimensions, self.options.seed)
         wide = replace(
             self,
@@ -178,9 +195,7 @@ def _statistics(training: Labelled, categories: int) -> Statistics:
     return sums.of(training.bottlenecks[real], training.labels[real], categories)
 
 
-def _refuse_too_many(task: _Task, dimensions: int) -> None:
-    parts = [task.training.bottlenecks, task.validation.bottlenecks]
-    parts += [e.bottlenecks for e in (*task.evidence, *task.calibration)]
+def _refuse_too_many(parts: Sequence[Array], dimensions: int) -> None:
     images, size = sum(map(len, parts)), parts[0].shape[1]
     most = MOST_NUMBERS // max(images, 1) - size
     if dimensions > most:
@@ -193,11 +208,11 @@ def _refuse_too_many(task: _Task, dimensions: int) -> None:
 
 def _narrowed(head: Solved, drawn: Projection) -> Solved:
     """Linear part and projected part apart; the solver's name says that there are two."""
-    size = len(drawn.matrix)
+    rows = narrowed(head, drawn)
     return replace(
         head,
-        weights=head.weights[:size],
-        projected=Projected(projection=drawn, weights=head.weights[size:]),
+        weights=rows.weights,
+        projected=rows.projected,
         solver=f"{head.solver} with random projection",
     )
 

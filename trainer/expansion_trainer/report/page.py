@@ -31,6 +31,8 @@ _LARGEST_THUMBNAIL = 24_000  # bytes; the page stays below a megabyte
 ROWS = 200
 """Categories in the table, the worst first."""
 PAIRS = 20
+NEAR = 40
+"""Base categories near new ones."""
 FINDINGS = 8
 """Shown at once; the rest unfolds."""
 _SEVERITIES = ("error", "warning", "note")
@@ -73,12 +75,13 @@ def page(report: RunReport, run: TrainingRun, thumbnails: Mapping[str, str]) -> 
         report=report,
         run=run,
         title=_title(report, run),
-        findings=sorted(report.findings, key=_severity),
+        findings=sorted((f for f in report.findings if f.message not in report.advice), key=_severity),
         shown_findings=FINDINGS,
         pairs=_pairs(report.confusions),
         most_confused=max((pair.count for pair in report.confusions), default=1),
         pictures=_pictures(report.misclassified, thumbnails),
         evidence=_evidence(report),
+        near=report.near_base[:NEAR],
         actions=_ACTIONS,
         changed=list(_changed(report)),
         slowest=max(report.seconds.values(), default=1.0) or 1.0,
