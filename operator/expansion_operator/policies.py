@@ -44,6 +44,7 @@ RELIST_GRACE = timedelta(seconds=60)
 """How long a new listing may still show the images of the run that found others."""
 DATASET_CHANGED = REASONS[ExitCode.DATASET_CHANGED]
 AGAIN = "raise spec.retrain.revision to train again"
+PUBLISHING = "Publishing"
 SIGKILL = 137
 
 
@@ -159,11 +160,12 @@ def unusable(observed: Observed, _: datetime) -> Finding | None:
     if not errors:
         return None
     message = " ".join(error.message for error in errors)
-    poll = poll_seconds(observed.expansion)
-    return _resolving(errors[0].reason, message, requeue_after=poll, stuck=True)
+    return _resolving(errors[0].reason, message, stuck=True)
 
 
-def _resolving(reason: str, message: str, *, requeue_after: float, stuck: bool = False) -> Finding:
+def _resolving(
+    reason: str, message: str, *, requeue_after: float | None = None, stuck: bool = False
+) -> Finding:
     return Finding(
         stage=Stage.DATASET,
         reason=reason,
@@ -171,6 +173,7 @@ def _resolving(reason: str, message: str, *, requeue_after: float, stuck: bool =
         phase="Resolving",
         stuck=stuck,
         requeue_after=requeue_after,
+        polls=requeue_after is None,
     )
 
 
@@ -387,6 +390,8 @@ def _training_failed(
     requeue_after: float | None = None,
 ) -> Finding:
     """Looked at again when the images are listed again: other images are another run."""
+    if then is not Next.WAIT:
+        requeue_after = GONE
     return Finding(
         stage=Stage.TRAINING,
         reason=reason,
@@ -395,7 +400,8 @@ def _training_failed(
         stuck=True,
         then=then,
         ends_run=ends_run,
-        requeue_after=requeue_after or poll_seconds(observed.expansion),
+        requeue_after=requeue_after,
+        polls=requeue_after is None,
     )
 
 
@@ -472,7 +478,7 @@ def gate_refused(observed: Observed, _: datetime) -> Finding | None:
         message=verdict.message,
         phase="Stalled",
         stuck=True,
-        requeue_after=poll_seconds(observed.expansion),
+        polls=True,
     )
 
 
@@ -497,7 +503,7 @@ def not_announced(observed: Observed, _: datetime) -> Finding | None:
 def _publishing(message: str, then: Next) -> Finding:
     return Finding(
         stage=Stage.PUBLICATION,
-        reason="Publishing",
+        reason=PUBLISHING,
         message=message,
         phase="Publishing",
         then=then,
@@ -629,7 +635,7 @@ def first_finding(observed: Observed, now: datetime) -> Finding | None:
     finding = _refused_by_the_cluster(_first(POLICIES, observed, now), observed)
     if finding is None or observed.waiting_run is None or finding.stage not in {Stage.TRAINING, Stage.GATE}:
         return finding
-    return replace(finding, moves_on=True, requeue_after=BUSY) if finding.stuck else finding
+    return replace(finding, moves_on=True, polls=False, requeue_after=BUSY) if finding.stuck else finding
 
 
 def _first(policies: Iterable[Policy], observed: Observed, now: datetime) -> Finding | None:
