@@ -708,9 +708,21 @@ def run_failure(observed: Observed) -> tuple[str, str] | None:
     report, latched = report_of(observed), latched_run(observed)
     if report is not None:
         return _reported_failure(report) if report.outcome == "Failed" else None
-    if latched is not None and latched.outcome == "Failed" and published_version(observed) is None:
+    if published_version(observed) is not None:
+        return None
+    if latched is not None and latched.outcome == "Failed":
         return latched.reason or "TrainingFailed", latched.message or ""
-    return None
+    return _earlier_failure(observed) if latched is None else None
+
+
+def _earlier_failure(observed: Observed) -> tuple[str, str] | None:
+    """Of a run that was the current one before others were: going back to it does not mend it."""
+    entries = (entry for entry in observed.expansion.status.history if entry.run_id == observed.run_id)
+    last = next(entries, None)
+    if last is None or last.outcome != "Failed":
+        return None
+    reason, _, message = last.message.partition(": ")
+    return reason, message
 
 
 def _reported_failure(report: RunReport) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from decimal import Decimal
 
 from expansion_contract import run
 from expansion_contract.dataset import Listing
-from expansion_contract.exit_codes import REASONS
 from expansion_contract.report import BaseDrop, CategoryScore, Metrics, Proportion, RunReport
 from expansion_contract.resource import ClassifierExpansion, Figures, HistoryEntry, ServingMode
 from expansion_contract.run import Owner, PackBase, PublishedBase, Start
@@ -140,17 +139,8 @@ def _reports(told: Told, run_id: str) -> tuple[RunReport | None, ...]:
     if status.run is not None and status.run.id == run_id and status.run.outcome is None:
         return (None,)
     if entry is not None and entry.outcome == "Failed":
-        return _failed(entry)
+        return (None,)
     return _measured(told, run_id, entry)
-
-
-def _failed(entry: HistoryEntry) -> tuple[RunReport | None, ...]:
-    """A trainer that gave up left a report; one that was killed left none."""
-    reason, _, message = entry.message.partition(": ")
-    report = RunReport(
-        run_id=entry.run_id, outcome="Failed", reason=reason, message=message, started_at="", finished_at=""
-    )
-    return (report,) if reason in REASONS.values() else (None, report)
 
 
 def _measured(told: Told, run_id: str, entry: HistoryEntry | None) -> tuple[RunReport | None, ...]:
