@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,11 +54,7 @@ async def run(given: Options) -> None:
     health.serve(*given.health_address, alive=watchers.problem, ready=ready, remark=watchers.remark)
 
     async def keys() -> list[Key]:
-        """Of all that is and all that was. Also teaches us who uses which output, before the first Job is created."""
-        bodies = await asyncio.to_thread(cluster.expansions)
-        gone = reconciler.neighbours.replace(bodies)
-        there = (f"{body['metadata']['namespace']}/{body['metadata']['name']}" for body in bodies)
-        return [key_of(text) for text in (*there, *gone)]
+        return await asyncio.to_thread(_untold, cluster, reconciler)
 
     tasks = [asyncio.create_task(watchers.look(), name="watcher probe")]
     if elector:
@@ -74,13 +70,29 @@ async def run(given: Options) -> None:
     ]
     await asyncio.sleep(0)
     logger.info("watching %s", ", ".join(given.namespaces) or "all namespaces")
-    await handlers.watch(queue, reconciler.neighbours, given.namespaces, stop, watchers.backoffs)
+    await handlers.watch(
+        queue, reconciler.neighbours, reconciler.knows, given.namespaces, stop, watchers.backoffs
+    )
     logger.info("ending; what is under way may take %.0f s", EXIT_SECONDS)
     for task in tasks:
         task.cancel()
     await asyncio.wait_for(asyncio.to_thread(pool.shutdown, cancel_futures=True), EXIT_SECONDS)
     if elector:
         await asyncio.to_thread(elector.give_back)
+
+
+def _untold(cluster: Cluster, reconciler: Reconciler) -> list[Key]:
+    """Of all that is not as we know it, and all that is gone. Also teaches us who uses which output, before the first Job is created."""
+    untold = []
+
+    def noted() -> Iterator[dict[str, Any]]:
+        for body in cluster.expansions():
+            if not reconciler.knows(body):
+                untold.append((body["metadata"]["namespace"], body["metadata"]["name"]))
+            yield body
+
+    gone = reconciler.neighbours.replace(noted())
+    return [*untold, *map(key_of, gone)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +138,11 @@ def _end_at_once() -> None:
 
 
 def _reconciler(
-    cluster: Cluster, metrics: OperatorMetrics, given: Options, leads: Callable[[], bool]
+    cluster: Cluster,
+    metrics: OperatorMetrics,
+    given: Options,
+    leads: Callable[[], bool],
+    chance: Callable[[], float] = random.random,
 ) -> Reconciler:
     return Reconciler(
         cluster=cluster,
@@ -136,6 +152,7 @@ def _reconciler(
         clock=Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic),
         audience=metrics.expansions,
         leads=leads,
+        full_look_after=lambda: given.full_look_seconds * (0.9 + 0.2 * chance()),
     )
 
 
@@ -147,7 +164,10 @@ def _queue(
     async def work(key: Key) -> float | None:
         return await loop.run_in_executor(pool, reconciler.reconcile, *key)
 
-    return WorkQueue(work, given.workers, failed=lambda _: metrics.failed(), took=metrics.took)
+    async def glance(key: Key) -> float | None:
+        return await loop.run_in_executor(pool, reconciler.glance, *key)
+
+    return WorkQueue(work, given.workers, failed=lambda _: metrics.failed(), took=metrics.took, glance=glance)
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -5,7 +5,7 @@ may pass by itself leaves as `ApiError` and is tried again by the queue.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -24,6 +24,8 @@ Body = dict[str, Any]
 FIELD_MANAGER = "classifier-expansion"
 CONNECT_SECONDS, READ_SECONDS = 5, 30
 _EVENT_MESSAGE = 1024
+_PAGE = "200"
+"""Resources in one answer."""
 _GROUPS = {
     "Job": ("/apis/batch/v1", "jobs"),
     "Deployment": ("/apis/apps/v1", "deployments"),
@@ -94,16 +96,18 @@ class Cluster:
         """
         self._api, self._namespaces, self._renew = api, namespaces, renew
         self._timeout = (min(CONNECT_SECONDS, seconds), seconds)
+        self._applied: dict[str, tuple[str, str]] = {}
+        """By its address: the uid of what was applied, and the digest of its manifest. It only saves writing again."""
 
     # Reading
 
     def expansion(self, namespace: str, name: str) -> Body | None:
         return self._get("ClassifierExpansion", namespace, name)
 
-    def expansions(self) -> list[Body]:
-        return [
-            body for where in self._namespaces or (None,) for body in self._list("ClassifierExpansion", where)
-        ]
+    def expansions(self) -> Iterator[Body]:
+        """A page at a time: thousands at once would not fit into our memory."""
+        for where in self._namespaces or (None,):
+            yield from self._pages("ClassifierExpansion", where)
 
     def secret(self, namespace: str, name: str) -> dict[str, str] | None:
         """The values in base64, as the API has them; None if there is no such Secret."""
@@ -139,10 +143,13 @@ class Cluster:
 
     def _job(self, job: Body, owner_uid: str) -> JobSeen:
         namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
-        pods = self._list("Pod", namespace, labelSelector=f"batch.kubernetes.io/job-name={name}")
-        active = not any(
-            c["type"] in {"Complete", "Failed"} for c in job.get("status", {}).get("conditions", ())
-        )
+        ended = {c["type"] for c in job.get("status", {}).get("conditions", ()) if c["status"] == "True"} & {
+            "Complete",
+            "Failed",
+        }
+        mine = f"batch.kubernetes.io/job-name={name}"
+        pods = self._list("Pod", namespace, labelSelector=mine) if ended != {"Complete"} else []
+        active = not ended
         about = f"involvedObject.uid={job['metadata']['uid']}"
         events = self._list("Event", namespace, fieldSelector=about) if active and not pods else []
         return workloads.job_seen(job, pods, events, owner_uid, self._workload(job) if active else None)
@@ -177,18 +184,28 @@ class Cluster:
         """Server-side apply with our field manager, never to an object of somebody else's. Did it change anything?
 
         What we read must be what we replace: a write that comes late, from an operator that has lost its Lease, is rejected (409).
+        What we have applied before and is still so is not written again.
         """
         existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
         self._must_be_ours(manifest, existing, owner_uid)
+        path = _path(manifest["kind"], _namespace(manifest), _name(manifest))
+        digest = sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        if existing is not None and self._is_still_so(path, existing, manifest, digest):
+            return False
         request = _Request(
             method="PATCH",
-            path=_path(manifest["kind"], _namespace(manifest), _name(manifest)),
+            path=path,
             body=manifest if existing is None else _replacing(manifest, existing),
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
             content_type="application/apply-patch+yaml",
         )
         applied = self._ask(f"to apply {_title(manifest)}", request)
+        self._applied[path] = (_uid(applied), digest)
         return existing is None or _version(existing) != _version(applied)
+
+    def _is_still_so(self, path: str, existing: Body, manifest: Body, digest: str) -> bool:
+        is_ours_of_today = self._applied.get(path) == (_uid(existing), digest)
+        return is_ours_of_today and workloads.holds(existing, manifest)
 
     def create_once(self, manifest: Body, owner_uid: str) -> bool:
         """Creates it if it is not there; what is there and ours is left as it is. Was it created?"""
@@ -212,11 +229,14 @@ class Cluster:
             if error.status not in {404, 409}:
                 raise
 
-    def write_status(self, body: Body, status: Body) -> bool:
-        """One patch with conditions and observedGeneration together, if anything differs. False: somebody was faster."""
+    def write_status(self, body: Body, status: Body) -> str | None:
+        """One patch with conditions and observedGeneration together, if anything differs. None: somebody was faster.
+
+        The resourceVersion of the resource with this status; empty if there is no resource any more.
+        """
         changes = merge_patch(body.get("status", {}), status)
         if not changes:
-            return True
+            return _version(body)
         metadata = body["metadata"]
         request = _Request(
             method="PATCH",
@@ -226,12 +246,11 @@ class Cluster:
             content_type="application/merge-patch+json",
         )
         try:
-            self._ask(f"to write the status of {_title(body)}", request)
+            return _version(self._ask(f"to write the status of {_title(body)}", request))
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise
-            return error.status == 404
-        return True
+            return "" if error.status == 404 else None
 
     def set_finalizer(self, namespace: str, name: str, finalizer: str, wanted: bool) -> None:
         """The only thing we ever write to the metadata of a user's object."""
@@ -310,6 +329,16 @@ class Cluster:
             if error.status == 404:
                 return None
             raise
+
+    def _pages(self, kind: str, namespace: str | None) -> Iterator[Body]:
+        query = {"limit": _PAGE}
+        where = f"in namespace {namespace}" if namespace else "in all namespaces"
+        while query:
+            request = _Request(method="GET", path=_path(kind, namespace), query=query)
+            page = self._ask(f"to list each {kind} {where}", request)
+            yield from page.get("items") or ()
+            more = page.get("metadata", {}).get("continue")
+            query = {"limit": _PAGE, "continue": more} if more else {}
 
     def _list(self, kind: str, namespace: str | None, **query: str) -> list[Body]:
         request = _Request(method="GET", path=_path(kind, namespace), query=query)
@@ -461,6 +490,10 @@ def _name(manifest: Body) -> str:
 
 def _title(manifest: Body) -> str:
     return f"{manifest['kind']} {_namespace(manifest)}/{_name(manifest)}"
+
+
+def _uid(body: Body) -> str:
+    return str(body["metadata"]["uid"])
 
 
 def _version(body: Body) -> str:

@@ -61,6 +61,7 @@ class Finding:
     `ends_run`: the run's failure, recorded so that it is never started again.
     `sees_nothing_later`: later stages could not be looked at, so their conditions stay as they are.
     `moves_on`: another run follows by itself, so nobody needs to act.
+    `polls`: only other images, or an event, change it.
     `retry_at`: the same run is started again then, after so many `failures`.
     """
 
@@ -74,6 +75,7 @@ class Finding:
     ends_run: bool = False
     sees_nothing_later: bool = False
     moves_on: bool = False
+    polls: bool = False
     failures: int | None = None
     retry_at: datetime | None = None
 

@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import kopf
@@ -19,8 +19,12 @@ from expansion_operator.work_queue import WorkQueue, key_of
 
 JOBS = ("batch", "v1", "jobs")
 DEPLOYMENTS = ("apps", "v1", "deployments")
+SERVICES = ("", "v1", "services")
 RESOURCES = (GROUP, VERSION, PLURAL)
 _PREFIX = f"operator.{GROUP}"
+_MORE_TO_COME = 0.3
+"""Seconds: controllers change a child several times in a row, and one look at the last of it is enough."""
+Knows = Callable[[Any], bool]
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +80,12 @@ def settings(backoffs: EndlessBackoffs | None = None) -> kopf.OperatorSettings:
     ours = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
     made.watching.label_selectors[JOBS] = ours
     made.watching.label_selectors[DEPLOYMENTS] = ours
+    made.watching.label_selectors[SERVICES] = ours
     return made
 
 
-def registry(queue: WorkQueue, neighbours: Neighbours) -> kopf.OperatorRegistry:
+def registry(queue: WorkQueue, neighbours: Neighbours, knows: Knows) -> kopf.OperatorRegistry:
+    """`knows`: was this very state of a resource looked at already?"""
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(kopf.login_via_client)
 
@@ -92,35 +98,44 @@ def registry(queue: WorkQueue, neighbours: Neighbours) -> kopf.OperatorRegistry:
         else:
             neighbours.remember(body)
             woken = neighbours.woken_by(body)
-        for key in (f"{namespace}/{name}", *woken):
+        if event["type"] == "DELETED" or not knows(body):
+            queue.add((namespace, name))
+        for key in woken:
             queue.add(key_of(key))
 
     async def child_changed(body: Any, **_: Any) -> None:
         if owner := body["metadata"].get("labels", {}).get(NAME_LABEL):
-            queue.add((body["metadata"]["namespace"], owner))
+            queue.add_soon((body["metadata"]["namespace"], owner), _MORE_TO_COME)
 
     kopf.on.event(*RESOURCES, registry=made)(resource_changed)
     kopf.on.event(*JOBS, registry=made)(child_changed)
     kopf.on.event(*DEPLOYMENTS, registry=made)(child_changed)
+    kopf.on.event(*SERVICES, registry=made)(child_changed)
     return made
 
 
 async def watch(
     queue: WorkQueue,
     neighbours: Neighbours,
+    knows: Knows,
     namespaces: tuple[str, ...],
     stop: asyncio.Event,
     backoffs: EndlessBackoffs,
 ) -> None:
     """Until `stop`, SIGTERM or SIGINT; raises if kopf gives up."""
     await kopf.operator(
-        registry=registry(queue, neighbours),
+        registry=registry(queue, neighbours, knows),
         settings=settings(backoffs),
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=stop,
     )
+
+
+def _named(kind: tuple[str, str, str]) -> str:
+    """`jobs.v1.batch`, `services.v1`."""
+    return ".".join(part for part in reversed(kind) if part)
 
 
 class Watchers:
@@ -132,8 +147,8 @@ class Watchers:
     def __init__(self, namespaces: tuple[str, ...], grace_seconds: float = 30.0) -> None:
         self._grace = grace_seconds
         self._tasks = {
-            plural: [f"watcher for {plural}.{version}.{group}@{where}" for where in namespaces or (None,)]
-            for group, version, plural in (RESOURCES, JOBS, DEPLOYMENTS)
+            kind[-1]: [f"watcher for {_named(kind)}@{where}" for where in namespaces or (None,)]
+            for kind in (RESOURCES, JOBS, DEPLOYMENTS, SERVICES)
         }
         self._last_up: dict[str, float] = {}
         self._looked = time.monotonic()

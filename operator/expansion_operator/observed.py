@@ -217,5 +217,10 @@ class Plan:
 
     status: dict[str, Any]
     actions: tuple[Action, ...] = ()
-    requeue_after: float | None = None  # seconds; None: only a change brings us back
+    requeue_after: float | None = (
+        None  # seconds until we look at everything; None: only a change brings us back
+    )
+    poll_after: float | None = (
+        None  # seconds until the images are listed again, if nothing else is waited for
+    )
     relist: bool = False

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 
 from expansion_operator.observed import Settings
 
+SHORTEST_FULL_LOOK = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -19,6 +21,7 @@ class Options:
     metrics_address: tuple[str, int]
     health_address: tuple[str, int]
     workers: int
+    full_look_seconds: float
     log_level: str
     lease: tuple[str, str] | None  # namespace and name; None: there is only one operator
     identity: str
@@ -49,6 +52,7 @@ def options(arguments: list[str], environment: Mapping[str, str]) -> Options:
         metrics_address=_address(given.metrics_address),
         health_address=_address(given.health_address),
         workers=given.workers,
+        full_look_seconds=_full_look(given.full_look_seconds, environment),
         lease=_lease(given.lease, environment),
         identity=given.identity or f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}",
         log_level=given.log_level,
@@ -77,7 +81,12 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "namespace/name of the Lease that one of several operators holds; empty: there is only one",
     )
     flag("identity", None, "who holds the Lease; empty: the host's name and a random part")
-    flag("resync", "300", "seconds after which every resource is looked at, whatever events have said")
+    flag("resync", "300", "seconds after which all resources are listed, in case an event was lost")
+    flag(
+        "full-look-seconds",
+        "3600",
+        "after which everything about a resource is looked at although no event came",
+    )
     flag("log-level", "INFO", "DEBUG, INFO, WARNING or ERROR")
     namespaces = [environment["EXPANSION_NAMESPACE"]] if environment.get("EXPANSION_NAMESPACE") else None
     everywhere = environment.get("EXPANSION_ALL_NAMESPACES", "").lower() == "true"
@@ -87,6 +96,13 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser.add_argument("--all-namespaces", action="store_true", default=everywhere, help="the whole cluster")
     parser.add_argument("--workers", type=int, default=int(environment.get("EXPANSION_WORKERS", "4")))
     return parser
+
+
+def _full_look(text: str, environment: Mapping[str, str]) -> float:
+    if not text.isdecimal() or int(text) < SHORTEST_FULL_LOOK:
+        least = f"{SHORTEST_FULL_LOOK} or more"
+        _parser(environment).error(f"--full-look-seconds {text}: give a whole number, {least}")
+    return float(text)
 
 
 def _lease(text: str | None, environment: Mapping[str, str]) -> tuple[str, str] | None:

@@ -56,6 +56,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
         requeue_after=_requeue_after(
             observed, finding, schedule.wait(observed.expansion, status.schedule, now)
         ),
+        poll_after=policies.poll_seconds(observed.expansion) if _polls(observed, finding) else None,
         relist=_goes_on(observed, finding) is Next.RELIST,
     )
 
@@ -159,9 +160,8 @@ def _outdated_versions(observed: Observed, finding: Finding | None) -> tuple[Pru
 
 
 def _requeue_after(observed: Observed, finding: Finding | None, until_due: float | None) -> float | None:
-    """The earliest of what is waited for; a settled resource is looked at again when its images are due."""
-    poll = policies.poll_seconds(observed.expansion)
-    waits = [poll if finding is None or observed.expansion.spec.suspend else finding.requeue_after]
+    """The earliest of what is waited for, beside other images."""
+    waits = [None if _polls(observed, finding) or finding is None else finding.requeue_after]
     if until_due is not None and (until_due > 0 or finding is None):
         waits.append(until_due if until_due > 0 else policies.BUSY)
     if any(_unwanted_jobs(observed, finding)):
@@ -169,6 +169,11 @@ def _requeue_after(observed: Observed, finding: Finding | None, until_due: float
     if _is_rolling(observed):
         waits.append(policies.BUSY)
     return min((seconds for seconds in waits if seconds is not None), default=None)
+
+
+def _polls(observed: Observed, finding: Finding | None) -> bool:
+    """Do only other images, or an event, take this resource further?"""
+    return finding is None or finding.polls or observed.expansion.spec.suspend
 
 
 def _is_rolling(observed: Observed) -> bool:

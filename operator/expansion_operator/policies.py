@@ -46,6 +46,7 @@ RELIST_GRACE = timedelta(seconds=60)
 """How long a new listing may still show the images of the run that found others."""
 DATASET_CHANGED = REASONS[ExitCode.DATASET_CHANGED]
 AGAIN = "raise spec.retrain.revision to train again"
+PUBLISHING = "Publishing"
 SIGKILL = 137
 
 
@@ -161,11 +162,12 @@ def unusable(observed: Observed, _: datetime) -> Finding | None:
     if not errors:
         return None
     message = " ".join(error.message for error in errors)
-    poll = poll_seconds(observed.expansion)
-    return _resolving(errors[0].reason, message, requeue_after=poll, stuck=True)
+    return _resolving(errors[0].reason, message, stuck=True)
 
 
-def _resolving(reason: str, message: str, *, requeue_after: float, stuck: bool = False) -> Finding:
+def _resolving(
+    reason: str, message: str, *, requeue_after: float | None = None, stuck: bool = False
+) -> Finding:
     return Finding(
         stage=Stage.DATASET,
         reason=reason,
@@ -173,6 +175,7 @@ def _resolving(reason: str, message: str, *, requeue_after: float, stuck: bool =
         phase="Resolving",
         stuck=stuck,
         requeue_after=requeue_after,
+        polls=requeue_after is None,
     )
 
 
@@ -408,6 +411,8 @@ def _training_failed(
     requeue_after: float | None = None,
 ) -> Finding:
     """Looked at again when the images are listed again: other images are another run."""
+    if then is not Next.WAIT:
+        requeue_after = GONE
     return Finding(
         stage=Stage.TRAINING,
         reason=reason,
@@ -416,7 +421,8 @@ def _training_failed(
         stuck=True,
         then=then,
         ends_run=ends_run,
-        requeue_after=requeue_after or poll_seconds(observed.expansion),
+        requeue_after=requeue_after,
+        polls=requeue_after is None,
     )
 
 
@@ -493,7 +499,7 @@ def gate_refused(observed: Observed, _: datetime) -> Finding | None:
         message=verdict.message,
         phase="Stalled",
         stuck=True,
-        requeue_after=poll_seconds(observed.expansion),
+        polls=True,
     )
 
 
@@ -518,7 +524,7 @@ def not_announced(observed: Observed, _: datetime) -> Finding | None:
 def _publishing(message: str, then: Next) -> Finding:
     return Finding(
         stage=Stage.PUBLICATION,
-        reason="Publishing",
+        reason=PUBLISHING,
         message=message,
         phase="Publishing",
         then=then,
@@ -650,7 +656,7 @@ def first_finding(observed: Observed, now: datetime) -> Finding | None:
     finding = _refused_by_the_cluster(_first(POLICIES, observed, now), observed)
     if finding is None or observed.waiting_run is None or finding.stage not in {Stage.TRAINING, Stage.GATE}:
         return finding
-    return replace(finding, moves_on=True, requeue_after=BUSY) if finding.stuck else finding
+    return replace(finding, moves_on=True, polls=False, requeue_after=BUSY) if finding.stuck else finding
 
 
 def _first(policies: Iterable[Policy], observed: Observed, now: datetime) -> Finding | None:
@@ -723,9 +729,21 @@ def run_failure(observed: Observed) -> tuple[str, str] | None:
     report, latched = report_of(observed), latched_run(observed)
     if report is not None:
         return _reported_failure(report) if report.outcome == "Failed" else None
-    if latched is not None and latched.outcome == "Failed" and published_version(observed) is None:
+    if published_version(observed) is not None:
+        return None
+    if latched is not None and latched.outcome == "Failed":
         return latched.reason or "TrainingFailed", latched.message or ""
-    return None
+    return _earlier_failure(observed) if latched is None else None
+
+
+def _earlier_failure(observed: Observed) -> tuple[str, str] | None:
+    """Of a run that was the current one before others were: going back to it does not mend it."""
+    entries = (entry for entry in observed.expansion.status.history if entry.run_id == observed.run_id)
+    last = next(entries, None)
+    if last is None or last.outcome != "Failed":
+        return None
+    reason, _, message = last.message.partition(": ")
+    return reason, message
 
 
 def _reported_failure(report: RunReport) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """One reconciliation: observe what is, ask the planner, do what it says, write the status. Blocking; runs in a thread.
 
-It decides nothing about a resource. Doing any of it twice, or being killed anywhere in it, changes nothing.
+It decides nothing about a resource. Doing any of it twice, or being killed anywhere in it, changes nothing. Where only other
+images can take a resource further it only lists them until an event comes, and looks at everything now and then all the same.
 """
 
 import logging
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from expansion_contract import run
 from expansion_contract.problems import sentences
-from expansion_contract.resource import FINALIZER, ClassifierExpansion, parsed
+from expansion_contract.resource import FINALIZER, ClassifierExpansion, ServingMode, parsed
 from expansion_operator import schedule, starts
 from expansion_operator import storage as stores
 from expansion_operator.bases import Bases
@@ -47,6 +48,8 @@ Body = dict[str, Any]
 Planner = Callable[[Observed, Settings, datetime], Plan]
 AGAIN_SOON = 0.2
 """Seconds until we look at what we have just changed in storage, which sends no events."""
+FULL_LOOK = 3600.0
+"""Seconds after which everything is looked at, whatever events say: they get lost, and some things send none."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +74,14 @@ class Clock:
     monotonic: Callable[[], float]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rest:
+    """A resource that only other images take further, as it was when that was seen."""
+
+    observed: Observed
+    storage: Storage
+
+
 @dataclass
 class _Memory:
     """What may be forgotten at any time: it only saves work, or repeats what the API server said."""
@@ -78,6 +89,12 @@ class _Memory:
     refusals: tuple[Trouble, ...] = ()
     writable_generation: tuple[str, int] | None = None
     list_again: bool = False
+    version: str = ""
+    """The resourceVersion that was looked at, with our own answer to it."""
+    full_look_at: float = 0.0
+    rest: _Rest | None = None
+    storage: Storage | None = None
+    """Of the look that is under way."""
 
 
 @dataclass(kw_only=True)
@@ -90,13 +107,34 @@ class Reconciler:
     audience: Audience
     leads: Callable[[], bool] = lambda: True
     """May this operator still act? Asked before every step: it may have slept through its Lease."""
+    full_look_after: Callable[[], float] = lambda: FULL_LOOK
     neighbours: Neighbours = field(default_factory=Neighbours)
     listings: Listings = field(default_factory=Listings)
     bases: Bases = field(default_factory=Bases)
     _memories: dict[str, _Memory] = field(default_factory=dict)
 
+    def glance(self, namespace: str, name: str) -> float | None:
+        """For a resource whose time has come without an event: one at rest only has its images listed, when they are due."""
+        memory, now = self._memories.get(f"{namespace}/{name}"), self.clock.monotonic()
+        rest = memory.rest if memory else None
+        if (
+            memory is None
+            or rest is None
+            or now >= memory.full_look_at
+            or not self._finds_the_same(rest, now)
+        ):
+            return self.reconcile(namespace, name)
+        return min(self._poll_after(rest.observed, now), memory.full_look_at - now)
+
+    def knows(self, body: Body) -> bool:
+        """Was this very state looked at, or made by us?"""
+        memory = self._memories.get(f"{body['metadata']['namespace']}/{body['metadata']['name']}")
+        return memory is not None and memory.version == body["metadata"]["resourceVersion"]
+
     def reconcile(self, namespace: str, name: str) -> float | None:
         """Brings one resource a step further; seconds after which to come back, None if an event will say."""
+        memory = self._memories.setdefault(f"{namespace}/{name}", _Memory())
+        memory.version, memory.rest, memory.storage = "", None, None
         body = self.cluster.expansion(namespace, name)
         if body is None:
             self._forget(f"{namespace}/{name}")
@@ -109,7 +147,7 @@ class Reconciler:
             expansion = parsed(body)
         except ValidationError as error:
             return self._invalid(body, error)
-        return self._bring_further(body, expansion)
+        return self._bring_further(body, expansion, memory)
 
     @property
     def _departures(self) -> Departures:
@@ -117,8 +155,7 @@ class Reconciler:
             cluster=self.cluster, storage=self._storage, neighbours=self.neighbours, now=self.clock.now
         )
 
-    def _bring_further(self, body: Body, expansion: ClassifierExpansion) -> float | None:
-        memory = self._memories.setdefault(expansion.key, _Memory())
+    def _bring_further(self, body: Body, expansion: ClassifierExpansion, memory: _Memory) -> float:
         observed = self._observe(body, expansion, memory)
         plan = self._plan(observed)
         refusals, wrote = self._act(plan.actions, observed)
@@ -126,12 +163,45 @@ class Reconciler:
             memory.refusals = refusals
             plan = self._plan(replace(observed, refusals=refusals))
         self._must_lead()
-        if not self.cluster.write_status(body, plan.status):
+        version = self.cluster.write_status(body, plan.status)
+        if version is None:
             return AGAIN_SOON
-        memory.list_again = plan.relist
+        memory.version, memory.list_again = version, plan.relist
         self._announce(body, plan.actions)
         self.audience.seen(expansion, plan.status)
-        return AGAIN_SOON if wrote and not refusals else plan.requeue_after
+        return AGAIN_SOON if wrote and not refusals else self._rest(observed, plan, memory)
+
+    def _rest(self, observed: Observed, plan: Plan, memory: _Memory) -> float:
+        """Seconds until everything is looked at again, or the images are due."""
+        now, waits = self.clock.monotonic(), (self.full_look_after(), plan.requeue_after)
+        after = min(seconds for seconds in waits if seconds is not None)
+        memory.full_look_at = now + after
+        if plan.poll_after is None:
+            return after
+        if memory.storage is None or observed.listing is None:
+            return min(after, plan.poll_after)
+        memory.rest = _Rest(observed=observed, storage=memory.storage)
+        return min(after, self._poll_after(observed, now))
+
+    def _poll_after(self, observed: Observed, now: float) -> float:
+        return max(AGAIN_SOON, self.listings.due(observed.expansion, now))
+
+    def _finds_the_same(self, rest: _Rest, now: float) -> bool:
+        """Without asking the API server: what is found in storage today is what was found at the last look."""
+        before, expansion = rest.observed, rest.observed.expansion
+        unseen = Observed(expansion=expansion)
+        try:
+            listed = self.listings.get(rest.storage, expansion, now, float("-inf"))
+            is_told = expansion.spec.base.expansion_ref is not None
+            seen = before if is_told else self.bases.seen(unseen, rest.storage, None)
+        except StorageError:
+            return False
+        is_same_base = (seen.base, seen.pack, seen.base_trouble) == (
+            before.base,
+            before.pack,
+            before.base_trouble,
+        )
+        return is_same_base and before.listing is not None and listed.listing.digest == before.listing.digest
 
     def _plan(self, observed: Observed) -> Plan:
         return self.planner(observed, self.settings, self.clock.now())
@@ -201,7 +271,8 @@ class Reconciler:
             job=next((job for job in jobs if job.run_id == last_run), None),
             queue_trouble=self._queue_trouble(expansion),
             deployment=serving.deployment,
-            service_exists=self.cluster.has_service(expansion, name),
+            service_exists=expansion.spec.serving.mode is ServingMode.NONE
+            and self.cluster.has_service(expansion, name),
             agents=self.ask(serving.addresses),
         )
         return seen, jobs
@@ -217,7 +288,7 @@ class Reconciler:
         return Trouble(reason="KueueMissing", message=message, permanent=True)
 
     def _seen_in_storage(self, seen: Observed, jobs: tuple[JobSeen, ...], memory: _Memory) -> Observed:
-        storage = self._storage(seen.expansion)
+        storage = memory.storage = self._storage(seen.expansion)
         now = self.clock.monotonic()
         newer_than = now if memory.list_again else now - self._since_due(seen.expansion)
         seen = self.bases.seen(seen, storage, self._referred(seen.expansion))
@@ -256,16 +327,19 @@ class Reconciler:
         run_id = seen.run_id
         if run_id is None:
             return seen
-        job = next((job for job in jobs if job.run_id == run_id), None)
-        return replace(
+        seen = replace(
             seen,
-            # A Job of that name without our labels is somebody else's: it stands in the way, and must be seen.
-            job=job or self.cluster.job(seen.expansion, job_name(seen.expansion.metadata.name, run_id)),
+            job=next((job for job in jobs if job.run_id == run_id), None),
             run_written=storage.has_run(run_id),
             report=storage.report(run_id),
             progress=storage.progress(run_id),
             old_jobs=tuple(job for job in jobs if job.run_id != run_id),
         )
+        if seen.job or seen.report:
+            return seen
+        # A Job of that name without our labels is somebody else's: it stands in the way, and must be seen.
+        name = job_name(seen.expansion.metadata.name, run_id)
+        return replace(seen, job=self.cluster.job(seen.expansion, name))
 
     def _must_be_writable(self, storage: Storage, seen: Observed, memory: _Memory) -> None:
         """Once for each generation, and only where a Job is about to be created."""
@@ -318,7 +392,8 @@ class Reconciler:
             logger.info("%s: %s", observed.expansion.key, _said(action))
 
     def _write(self, action: WriteRun | Publish | WriteServing | Prune, observed: Observed) -> None:
-        storage = self._storage(observed.expansion)
+        known = self._memories[observed.expansion.key].storage
+        storage = known or self._storage(observed.expansion)
         match action:
             case WriteRun():
                 assert observed.listing is not None, "a run is planned from a listing"
@@ -343,7 +418,7 @@ class Reconciler:
     def _invalid(self, body: Body, error: ValidationError) -> float | None:
         """Only a resource stored under an older definition gets here: today's refuses it when it is applied."""
         status = invalid_status(body, " ".join(sentences(error)), _rfc3339(self.clock.now()))
-        return None if self.cluster.write_status(body, status) else AGAIN_SOON
+        return AGAIN_SOON if self.cluster.write_status(body, status) is None else None
 
 
 def invalid_status(body: Body, message: str, at: str) -> Body:

@@ -283,6 +283,11 @@ class Listings:
         judged = dataset.judged(kept.listed.listing, spec.categories, spec.mode, base.names)
         return replace(kept.listed, listing=judged)
 
+    def due(self, expansion: ClassifierExpansion, now: float) -> float:
+        """Seconds until `get` lists again."""
+        kept = self._kept.get(expansion.key)
+        return kept.listed.at + poll_seconds(expansion) - now if kept else 0.0
+
     def forget(self, key: str) -> None:
         self._kept.pop(key, None)
 

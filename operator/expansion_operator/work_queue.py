@@ -1,6 +1,6 @@
 """A queue of keys as controller-runtime has it: a key waits once, is worked on by one worker, and comes back when it must.
 
-Every event only adds a key. It knows nothing of what the keys mean.
+Every event only adds a key. It knows nothing of what the keys mean, but whether somebody told it of one or only its time has come.
 """
 
 import asyncio
@@ -44,14 +44,18 @@ class WorkQueue:
         chance: Callable[[], float] = random.random,
         failed: Callable[[Key], None] = lambda _: None,
         took: Callable[[float], None] = lambda _: None,
+        glance: Work | None = None,
     ) -> None:
+        """`glance`: instead of `work` for a key that nobody told us of since it was last worked on."""
         self._work, self._workers, self._chance = work, workers, chance
+        self._glance = glance or work
         self._backoff = backoff or Backoff()
         self._failed, self._took = failed, took
         self._waiting: asyncio.Queue[Key] = asyncio.Queue()
         self._queued: set[Key] = set()
         self._active: set[Key] = set()
         self._again: set[Key] = set()
+        self._told: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
 
@@ -62,6 +66,15 @@ class WorkQueue:
 
     def add(self, key: Key) -> None:
         """Soon, once. While it is worked on: once more afterwards, for what it did not see."""
+        self._told.add(key)
+        self._enqueue(key)
+
+    def add_soon(self, key: Key, delay: float) -> None:
+        """The same after a moment in which more is told of it."""
+        self._told.add(key)
+        self.add_after(key, delay)
+
+    def _enqueue(self, key: Key) -> None:
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if key in self._active:
@@ -71,14 +84,14 @@ class WorkQueue:
             self._waiting.put_nowait(key)
 
     def add_after(self, key: Key, delay: float) -> None:
-        """At the earliest of the times asked for."""
+        """At the earliest of the times asked for. Nobody told it anything."""
         loop = asyncio.get_running_loop()
         timer = self._timers.get(key)
         if timer and timer.when() <= loop.time() + delay:
             return
         if timer:
             timer.cancel()
-        self._timers[key] = loop.call_later(delay, self.add, key)
+        self._timers[key] = loop.call_later(delay, self._enqueue, key)
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -91,18 +104,20 @@ class WorkQueue:
             key = await self._waiting.get()
             self._queued.discard(key)
             self._active.add(key)
+            work = self._work if key in self._told else self._glance
+            self._told.discard(key)
             try:
-                await self._attempt(key)
+                await self._attempt(key, work)
             finally:
                 self._active.discard(key)
                 if key in self._again:
                     self._again.discard(key)
-                    self.add(key)
+                    self._enqueue(key)
 
-    async def _attempt(self, key: Key) -> None:
+    async def _attempt(self, key: Key, work: Work) -> None:
         started = time.monotonic()
         try:
-            requeue_after = await self._work(key)
+            requeue_after = await work(key)
         except Exception:
             self._failures[key] = self._failures.get(key, 0) + 1
             delay = self._backoff.delay(self._failures[key], self._chance())
@@ -120,11 +135,11 @@ class WorkQueue:
 async def resync(
     queue: WorkQueue, keys: Callable[[], Awaitable[list[Key]]], every: float, chance: Callable[[], float]
 ) -> None:
-    """Adds all keys now and then: what an event should have told and did not. Spread out, not all at once."""
+    """Adds keys now and then: those of which an event should have told and did not. Spread out, not all at once."""
     while True:
         await asyncio.sleep(every * (0.9 + 0.2 * chance()))
         try:
             for key in await keys():
-                queue.add_after(key, 0.1 * every * chance())
+                queue.add_soon(key, 0.1 * every * chance())
         except Exception:
             logger.exception("the resources could not be listed; tried again in %.0f s", every)

@@ -30,6 +30,16 @@ def is_controlled_by(body: Body, uid: str) -> bool:
     return any(owner.get("controller") and owner["uid"] == uid for owner in owners)
 
 
+def holds(live: Any, wanted: Any) -> bool:
+    """Does the live object say everything that the manifest says? What others have added does not matter."""
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(holds(live.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list):
+        found = live if isinstance(live, list) else []
+        return all(any(holds(one, item) for one in found) for item in wanted)
+    return bool(live == wanted)
+
+
 def job_seen(
     job: Body, pods: list[Body], events: list[Body], owner_uid: str, workload: Body | None = None
 ) -> JobSeen:

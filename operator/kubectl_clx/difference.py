@@ -72,7 +72,8 @@ def _outcomes(told: Told, changes: tuple[str, ...], now: datetime) -> Iterator[O
     elif not is_current(told.live):
         yield Outcome(effect=Effect.UNKNOWN, says=_not_current(told.live))
     else:
-        anyway = frozenset(_steps(possible(Told(live=told.live, edited=told.live), now)[0], now))
+        unedited = possible(Told(live=told.live, edited=told.live), now)
+        anyway = frozenset(step for seen in unedited for step in _steps(seen, now))
         for seen in possible(told, now):
             yield _outcome(seen, anyway, told, now)
 
@@ -124,7 +125,8 @@ def _outcome(seen: Observed, anyway: frozenset[Outcome], told: Told, now: dateti
     finding = policies.first_finding(seen, now)
     if finding is not None and (obstacle := _obstacle(seen, finding, told)):
         return obstacle
-    return _serving(told) or _gate(seen, told) or Outcome(effect=Effect.NOTHING, says=_nothing(seen))
+    starts = any(step.effect is Effect.TRAIN for step in anyway)
+    return _serving(told) or _gate(seen, told, starts) or Outcome(effect=Effect.NOTHING, says=_nothing(seen))
 
 
 def _suspended(told: Told) -> Outcome:
@@ -195,13 +197,14 @@ def _serving(told: Told) -> Outcome | None:
     )
 
 
-def _gate(seen: Observed, told: Told) -> Outcome | None:
+def _gate(seen: Observed, told: Told, starts: bool) -> Outcome | None:
+    """`starts`: a Job is about to be created."""
     if told.live.spec.acceptance == told.edited.spec.acceptance:
         return None
     if policies.verdict_of(seen) is not None:
         says = "The gate is asked again, without a Job, and accepts the model that is published."
         return Outcome(effect=Effect.GATE, says=says)
-    if seen.job is not None:
+    if seen.job is not None or starts:
         says = f"Run {seen.run_id} goes on; the gate will hold its model to the new thresholds."
         return Outcome(effect=Effect.GATE, says=says)
     return None

@@ -10,7 +10,6 @@ from decimal import Decimal
 
 from expansion_contract import run
 from expansion_contract.dataset import Listing
-from expansion_contract.exit_codes import REASONS
 from expansion_contract.report import BaseDrop, CategoryScore, Metrics, Proportion, RunReport
 from expansion_contract.resource import ClassifierExpansion, Figures, HistoryEntry, ServingMode
 from expansion_contract.run import Owner, PackBase, PublishedBase, Start
@@ -61,9 +60,10 @@ def is_current(expansion: ClassifierExpansion) -> bool:
 def possible(told: Told, now: datetime) -> tuple[Observed, ...]:
     """What the operator may see after the edit. `told.live` must be current."""
     return tuple(
-        _settled(_observed(told, run_id, report, now), told.live)
+        _settled(_observed(told, run_id, report, now), told.live, announced)
         for run_id in _run_ids(told)
         for report in _reports(told, run_id)
+        for announced in _announced(told.live)
     )
 
 
@@ -139,17 +139,8 @@ def _reports(told: Told, run_id: str) -> tuple[RunReport | None, ...]:
     if status.run is not None and status.run.id == run_id and status.run.outcome is None:
         return (None,)
     if entry is not None and entry.outcome == "Failed":
-        return _failed(entry)
+        return (None,)
     return _measured(told, run_id, entry)
-
-
-def _failed(entry: HistoryEntry) -> tuple[RunReport | None, ...]:
-    """A trainer that gave up left a report; one that was killed left none."""
-    reason, _, message = entry.message.partition(": ")
-    report = RunReport(
-        run_id=entry.run_id, outcome="Failed", reason=reason, message=message, started_at="", finished_at=""
-    )
-    return (report,) if reason in REASONS.values() else (None, report)
 
 
 def _measured(told: Told, run_id: str, entry: HistoryEntry | None) -> tuple[RunReport | None, ...]:
@@ -252,9 +243,9 @@ def _job(live: ClassifierExpansion, run_id: str, now: datetime) -> JobSeen | Non
 
 def _versions(live: ClassifierExpansion) -> Iterator[VersionSeen]:
     """Ascending."""
-    runs = {e.version: e.run_id for e in reversed(live.status.history) if e.version is not None}
-    if live.status.model is not None:
-        runs[live.status.model.version] = live.status.model.run_id
+    runs = _published_runs(live)
+    if (coming := _coming(live)) is not None and live.status.run is not None:
+        runs[coming] = live.status.run.id
     owner = Owner(namespace=live.metadata.namespace, name=live.metadata.name)
     for number, run_id in sorted(runs.items()):
         manifest = VersionManifest(
@@ -263,9 +254,35 @@ def _versions(live: ClassifierExpansion) -> Iterator[VersionSeen]:
         yield VersionSeen(manifest=manifest, manifest_sha256=f"{_UNKNOWN}-{number}")
 
 
-def _settled(seen: Observed, live: ClassifierExpansion) -> Observed:
+def _published_runs(live: ClassifierExpansion) -> dict[int, str]:
+    runs = {e.version: e.run_id for e in reversed(live.status.history) if e.version is not None}
+    if live.status.model is not None:
+        runs[live.status.model.version] = live.status.model.run_id
+    return runs
+
+
+def _coming(live: ClassifierExpansion) -> int | None:
+    """The version that is being published or announced right now: status names it only when that is done."""
+    ready = next((c for c in live.status.conditions if c.type == "Ready"), None)
+    if ready is None or ready.reason != policies.PUBLISHING or live.status.run is None:
+        return None
+    runs = _published_runs(live)
+    mine = [number for number, run_id in runs.items() if run_id == live.status.run.id]
+    return max(mine, default=max(runs, default=0) + 1)
+
+
+def _announced(live: ClassifierExpansion) -> tuple[int | None, ...]:
+    """What the model servers may be told by now, the likeliest first."""
+    model, coming = live.status.model, _coming(live)
+    known = (model.announced or model.version) if model else None
+    pin = live.spec.serving.version
+    is_taken = coming is not None and pin in {None, coming}
+    return (coming, known) if is_taken and coming != known else (known,)
+
+
+def _settled(seen: Observed, live: ClassifierExpansion, announced: int | None) -> Observed:
     """With model servers that answer with what they are told today."""
-    document = _told_today(seen, live)
+    document = _told_today(seen, live, announced)
     if document is None:
         return seen
     replicas = live.spec.serving.replicas
@@ -292,12 +309,10 @@ def _settled(seen: Observed, live: ClassifierExpansion) -> Observed:
     )
 
 
-def _told_today(seen: Observed, live: ClassifierExpansion) -> ServingDocument | None:
+def _told_today(seen: Observed, live: ClassifierExpansion, announced: int | None) -> ServingDocument | None:
     """As the planner wrote it when that version was announced."""
-    model = live.status.model
-    if model is None:
+    if announced is None:
         return None
-    announced = model.announced or model.version
     serving = live.spec.serving.model_copy(update={"version": announced})
     asked = live.model_copy(update={"spec": live.spec.model_copy(update={"serving": serving})})
     document = policies.serving_document(replace(seen, expansion=asked))

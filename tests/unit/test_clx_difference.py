@@ -63,10 +63,14 @@ Edit = st.lists(st.sampled_from(EDITS), min_size=1, max_size=3).map(
 
 
 def edit(world: World, **spec: Any) -> None:
+    begin(world, **spec)
+    settle(world)
+
+
+def begin(world: World, **spec: Any) -> None:
     """Other photographs are another listing; the same ones again are the same listing again."""
     world.edit(**spec)
     world.images = "b" if world.expansion.spec.unlabelled else "a"
-    settle(world)
 
 
 def settle(world: World) -> None:
@@ -91,7 +95,7 @@ def predicted(world: World, **spec: Any) -> Difference:
 
 def done(world: World, **spec: Any) -> Effect:
     """What the operator does because of the edit: the same world goes on with it and without it."""
-    live, without, before = world.expansion, copy.deepcopy(world), told_version(world)
+    live, without, before = world.expansion, copy.deepcopy(world), copy.deepcopy(world)
     edited = contract_values.expansion(**{**world.spec, **spec})
     if edited.spec.output.models != live.spec.output.models:
         return Effect.REFUSED  # by the API server: see the tests of the resource
@@ -104,12 +108,16 @@ def done(world: World, **spec: Any) -> Effect:
     waits = ready(world) == "BudgetSpent" and run_of(world.expansion) != run_of(without.expansion)
     if set(world.started) - set(without.started) or waits:
         return Effect.TRAIN
-    if set(world.numbers) - set(without.numbers) or told_version(world) not in {
-        before,
-        told_version(without),
-    }:
+    if _published(world, without, before):
         return Effect.PUBLISH
     return _quiet(world, live, edited)
+
+
+def _published(world: World, without: World, before: World) -> bool:
+    """Is another version served, of a run that had ended before the edit? What becomes of one under way, its own report decides."""
+    told = world.serving
+    others = {before.serving and before.serving.version, without.serving and without.serving.version}
+    return told is not None and told.version not in others and told.run_id in before.reports
 
 
 def _quiet(world: World, live: ClassifierExpansion, edited: ClassifierExpansion) -> Effect:
@@ -136,10 +144,6 @@ def run_of(expansion: ClassifierExpansion) -> str | None:
     return expansion.status.run.id if expansion.status.run else None
 
 
-def told_version(world: World) -> int | None:
-    return world.serving.version if world.serving else None
-
-
 def ready(world: World) -> str:
     return next(c.reason for c in world.status.conditions if c.type == "Ready")
 
@@ -159,11 +163,35 @@ def test_it_predicts_what_the_operator_then_does(
     history: list[dict[str, Any]], change: dict[str, Any]
 ) -> None:
     """After any history of edits that the operator has worked off, and for any edit."""
+    must_come_true(lived(history), change)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(Edit, max_size=1), Edit, st.integers(1, 4), Edit)
+def test_it_predicts_what_the_operator_then_does_in_the_middle_of_a_run(
+    history: list[dict[str, Any]], last: dict[str, Any], looks: int, change: dict[str, Any]
+) -> None:
+    """While old Jobs end, a Job starts, trains, is published, or is announced."""
+    world = lived(history)
+    if "output" not in last:
+        begin(world, **last)
+    for _ in range(looks):
+        world.look()
+        world.pass_time()
+    world.look()
+    must_come_true(world, change)
+
+
+def lived(history: list[dict[str, Any]]) -> World:
     world = World()
     settle(world)
     for past in history:
         if "output" not in past:
             edit(world, **past)
+    return world
+
+
+def must_come_true(world: World, change: dict[str, Any]) -> None:
     said = predicted(world, **change)
     did = done(world, **change)
     event(f"{said.effect}{' or else' if said.otherwise else ''}")
@@ -231,6 +259,32 @@ def test_an_edit_while_a_run_is_under_way_says_whether_it_goes_on() -> None:
         Effect.GATE,
         "the gate will hold its model to the new thresholds.",
     )
+
+
+@pytest.mark.parametrize("looks", [0, 1], ids=["not created yet", "created"])
+def test_a_run_that_is_about_to_start_is_held_to_the_new_thresholds(looks: int) -> None:
+    world = settled()
+    begin(world, training={"seed": 1})
+    world.look()
+    for _ in range(looks):
+        world.pass_time()
+        world.look()
+    assert predicted(world, acceptance={"minimumAccuracy": 0.99}).effect is Effect.GATE
+
+
+def test_a_version_that_is_being_published_counts_although_status_does_not_name_it_yet() -> None:
+    world = settled()
+    begin(world, training={"seed": 1})
+    while ready(world) != "Publishing":
+        world.look()
+        world.pass_time()
+    back, asked = predicted(world, training={"seed": 0}), predicted(world, serving={"version": 2})
+    assert Effect.PUBLISH in effects(back)
+    assert Effect.REFUSED not in effects(asked)
+
+
+def effects(said: Difference) -> set[Effect]:
+    return {said.effect, *(other.effect for other in said.otherwise)}
 
 
 def test_a_run_that_the_budget_holds_back_is_still_a_run() -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from expansion_operator.handlers import EndlessBackoffs, Watchers, registry, settings
+from expansion_operator.handlers import EndlessBackoffs, Knows, Watchers, registry, settings
 from expansion_operator.neighbours import Neighbours
 from expansion_operator.work_queue import Key, WorkQueue
 
@@ -14,11 +14,16 @@ NAMES = (
     "watcher for classifierexpansions.v1alpha1.classifierexpansion.dev@None",
     "watcher for jobs.v1.batch@None",
     "watcher for deployments.v1.apps@None",
+    "watcher for services.v1@None",
 )
 
 
 async def nothing(_: Key) -> None:
     return None
+
+
+def never(_: object) -> bool:
+    return False
 
 
 def test_kopf_never_gives_a_watcher_up() -> None:
@@ -29,17 +34,17 @@ def test_kopf_never_gives_a_watcher_up() -> None:
 
 
 def test_no_handler_writes_to_a_users_object() -> None:
-    made = registry(WorkQueue(nothing), Neighbours())
+    made = registry(WorkQueue(nothing), Neighbours(), never)
     assert made._watching.get_all_handlers()
     for kind in (made._changing, made._spawning, made._indexing, made._webhooks):
         assert not list(kind.get_all_handlers())
     assert settings().posting.enabled is False
 
 
-def test_only_our_jobs_and_deployments_are_watched() -> None:
+def test_only_our_jobs_deployments_and_services_are_watched() -> None:
     selectors = settings().watching.label_selectors
     assert set(selectors.values()) == {"app.kubernetes.io/managed-by=classifier-expansion"}
-    assert len(selectors) == 2
+    assert len(selectors) == 3
 
 
 async def looked_at(watchers: Watchers, names: tuple[str, ...]) -> None:
@@ -54,9 +59,14 @@ def test_a_watcher_that_is_gone_is_named_after_a_moment() -> None:
     watchers = Watchers((), grace_seconds=0.02)
     watchers.expect()
     asyncio.run(looked_at(watchers, NAMES[:2]))
-    assert watchers.up() == {"classifierexpansions": True, "jobs": True, "deployments": False}
-    assert watchers.problem() == "nobody watches deployments"
-    assert watchers.not_ready() == "not watching deployments yet"
+    assert watchers.up() == {
+        "classifierexpansions": True,
+        "jobs": True,
+        "deployments": False,
+        "services": False,
+    }
+    assert watchers.problem() == "nobody watches deployments, services"
+    assert watchers.not_ready() == "not watching deployments, services yet"
 
 
 def test_all_is_well_with_all_watchers() -> None:
@@ -84,15 +94,17 @@ def test_a_watcher_is_called_as_kopf_calls_it(name: str) -> None:
     from kopf._cogs.structs.references import Resource
 
     kind, _, _ = name.removeprefix("watcher for ").partition("@")
-    plural, version, group = kind.split(".", 2)
+    plural, version, group = (*kind.split(".", 2), "")[:3]
     assert str(Resource(group=group, version=version, plural=plural)) == kind
 
 
-def changed(queue: WorkQueue, neighbours: Neighbours, kind: str, body: dict[str, object]) -> None:
+def changed(
+    queue: WorkQueue, neighbours: Neighbours, kind: str, body: dict[str, object], knows: Knows = never
+) -> None:
     """An event of a resource of ours."""
     (handler,) = (
         handler.fn
-        for handler in registry(queue, neighbours)._watching.get_all_handlers()
+        for handler in registry(queue, neighbours, knows)._watching.get_all_handlers()
         if handler.fn.__name__ == "resource_changed"
     )
     asyncio.run(handler(event={"type": kind}, body=body))
@@ -148,3 +160,12 @@ def test_a_watcher_that_is_alive_and_not_answered_is_not_up_and_asks_for_no_rest
     assert (first, second) == ((True, None), (False, None))
     assert remark == "the API server has not let us watch jobs for 0 s"
     assert answered is None
+
+
+def test_what_was_looked_at_already_wakes_nobody() -> None:
+    """Our own status comes back as an event."""
+    queue = WorkQueue(nothing)
+    changed(queue, Neighbours(), "MODIFIED", body("flowers"), knows=lambda _: True)
+    assert queue.depth == 0
+    changed(queue, Neighbours(), "DELETED", body("flowers"), knows=lambda _: True)
+    assert queue.depth == 1

@@ -85,7 +85,7 @@ def test_a_settled_resource_only_applies_its_model_servers_again() -> None:
     ("interval", "seconds"), [("10m", 600), ("1h30m", 5400), ("2d", 172800), ("45s", 45), ("0s", 10)]
 )
 def test_a_settled_resource_is_looked_at_when_its_images_are_due(interval: str, seconds: float) -> None:
-    assert planned(respecified(SETTLED, retrain={"pollInterval": interval})).requeue_after == seconds
+    assert planned(respecified(SETTLED, retrain={"pollInterval": interval})).poll_after == seconds
 
 
 def test_a_resource_that_is_being_deleted_is_left_alone() -> None:
@@ -217,7 +217,7 @@ def test_errors_of_the_data_set_stop_before_a_job_and_are_all_said() -> None:
     assert message(result, "DatasetResolved") == "The base has rose. A bad name."
     assert says(result, "Stalled") == ("True", "CategoryOverlap")
     assert only(result, WriteRun, Apply) == ()
-    assert result.requeue_after == 600
+    assert result.poll_after == 600
 
 
 def test_errors_of_the_data_set_leave_a_run_its_latch_and_its_job() -> None:
@@ -264,7 +264,7 @@ def test_while_suspended_nothing_is_started_published_or_removed(observed: Obser
     assert only(result, WriteRun, Publish, WriteServing, Prune, Delete) == ()
     assert applied(result, "Job") == []
     assert says(result, "Ready") == ("False", "Suspended")
-    assert result.requeue_after == 600 or not observed.serving_document
+    assert result.poll_after == 600 or not observed.serving_document
 
 
 def test_a_suspended_resource_that_is_up_to_date_is_ready() -> None:
@@ -489,7 +489,7 @@ def test_images_that_are_as_before_after_a_change_stop_the_listing() -> None:
     observed = after(observed, planned(observed))
     soon, late = planned(observed, 10), planned(observed, 61)
     assert (soon.relist, soon.requeue_after) == (True, 5)
-    assert (late.relist, late.requeue_after) == (False, 600)
+    assert (late.relist, late.poll_after) == (False, 600)
     assert "raise spec.retrain.revision" in message(late, "Stalled")
 
 
@@ -890,7 +890,7 @@ def test_ready_means_that_every_model_server_answers_with_the_version(changes: d
 
 def test_servers_that_roll_while_the_resource_is_stalled_are_looked_at_often() -> None:
     stalled = replace(CHANGED, report=failed("BadDataset", "No image.", OTHER_RUN))
-    assert planned(stalled).requeue_after == 600
+    assert planned(stalled).poll_after == 600
     assert planned(replace(stalled, agents=(agent(), agent(None)))).requeue_after == 5
 
 

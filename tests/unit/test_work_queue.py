@@ -193,6 +193,72 @@ def test_no_delay_is_longer_than_the_longest_and_its_jitter(failures: int, chanc
     assert 0.4 <= backoff.delay(failures, chance) <= 360
 
 
+def test_a_key_that_only_comes_back_is_glanced_at_and_one_that_was_told_is_worked_on() -> None:
+    seen: list[str] = []
+
+    async def work(_: Key) -> float | None:
+        seen.append("work")
+        return 0.02
+
+    async def glance(_: Key) -> float | None:
+        seen.append("glance")
+        return None
+
+    queue = WorkQueue(work, glance=glance)
+
+    async def script() -> None:
+        queue.add(A)
+        await asyncio.sleep(0.2)
+        queue.add_soon(A, 0.02)
+        await asyncio.sleep(0.01)
+        assert seen == ["work", "glance"]
+        await asyncio.sleep(0.2)
+
+    run(queue, script)
+    assert seen == ["work", "glance", "work", "glance"]
+
+
+def test_what_is_told_during_a_glance_is_worked_on_afterwards() -> None:
+    seen: list[str] = []
+
+    async def work(_: Key) -> float | None:
+        seen.append("work")
+        return 0.01 if len(seen) == 1 else None
+
+    async def glance(key: Key) -> float | None:
+        seen.append("glance")
+        queue.add(key)
+        await asyncio.sleep(0.01)
+        return None
+
+    queue = WorkQueue(work, glance=glance)
+
+    async def script() -> None:
+        queue.add(A)
+        await asyncio.sleep(0.2)
+
+    run(queue, script)
+    assert seen == ["work", "glance", "work"]
+
+
+def test_what_many_are_told_in_a_moment_is_worked_on_once() -> None:
+    done: list[Key] = []
+
+    async def work(key: Key) -> None:
+        done.append(key)
+
+    queue = WorkQueue(work)
+
+    async def script() -> None:
+        for _ in range(5):
+            queue.add_soon(A, 0.05)
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.2)
+
+    run(queue, script)
+    assert done == [A]
+
+
 def test_a_resync_adds_every_key_and_survives_a_failure() -> None:
     done: list[Key] = []
     asked = 0

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from expansion_operator.observed import JobPhase, JobSeen, Trouble
-from expansion_operator.workloads import addresses, deployment_seen, job_seen
+from expansion_operator.workloads import addresses, deployment_seen, holds, job_seen
 
 Body = dict[str, Any]
 OWNER = {"uid": "u1", "controller": True}
@@ -200,3 +200,23 @@ def test_a_job_that_is_being_deleted_is_held_by_its_pods_and_then_by_its_finaliz
     assert seen(deleted, left).held_by == "pod flowers-x on node gpu-7"
     assert seen(deleted).held_by == "finalizer foregroundDeletion"
     assert (seen(deleted).deleted_at, seen(job()).held_by) == ("2026-11-22T10:10:00Z", "")
+
+
+WANTED: Body = {"spec": {"replicas": 2, "containers": [{"name": "a", "args": ["x"]}, {"name": "b"}]}}
+
+
+@pytest.mark.parametrize(
+    ("live", "is_held"),
+    [
+        pytest.param(WANTED, True, id="the same"),
+        pytest.param(
+            {"spec": {**WANTED["spec"], "paused": False, "containers": [*WANTED["spec"]["containers"], {"name": "c"}]}}, True, id="more"
+        ),
+        pytest.param({"spec": {**WANTED["spec"], "replicas": 3}}, False, id="another value"),
+        pytest.param({"spec": {"replicas": 2, "containers": [{"name": "b"}]}}, False, id="one is gone"),
+        pytest.param({"spec": {"replicas": 2, "containers": [{"name": "a", "args": []}, {"name": "b"}]}}, False, id="an argument is gone"),
+        pytest.param({}, False, id="nothing"),
+    ],
+)  # fmt: skip
+def test_a_live_object_holds_what_is_wanted_whatever_others_have_added(live: Body, is_held: bool) -> None:
+    assert holds(live, WANTED) is is_held

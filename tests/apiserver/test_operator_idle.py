@@ -1,0 +1,201 @@
+"""What a settled resource costs: nothing of the API server until an event or an hour has come, and one listing when it is due."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apiserver_expansions import Team, install_definition
+from apiserver_waiting import condition_of, wait_for
+from kubernetes import client, config
+
+from expansion_contract import environment, layout
+from expansion_contract.resource import ClassifierExpansion
+from expansion_development import processes
+from expansion_development.kubernetes_api import Api
+from expansion_development.object_store import ObjectStore
+from expansion_operator.cluster import Cluster
+from expansion_operator.observed import Settings
+from expansion_operator.plan import plan
+from expansion_operator.reconcile import FULL_LOOK, Clock, Reconciler
+from expansion_storage.s3 import client as s3_client
+
+pytestmark = pytest.mark.apiserver
+POLL = 600.0
+"""Seconds; the default of spec.retrain.pollInterval."""
+TRAINER = Path(__file__).with_name("instant_trainer.py")
+
+
+class CountingClient(client.ApiClient):
+    """The official client, which tells what it was asked to send."""
+
+    sent: list[str]
+
+    def call_api(self, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        self.sent.append(f"{method} {url.partition('/apis/')[2] or url.partition('/api/')[2]}")
+        return super().call_api(method, url, *arguments, **options)  # type: ignore[no-untyped-call]
+
+
+class Nobody:
+    def seen(self, expansion: ClassifierExpansion, status: dict[str, Any]) -> None: ...
+    def gone(self, key: str) -> None: ...
+
+
+@dataclass
+class Driven:
+    """The operator's reconciler, looked at one step at a time, with a clock of its own."""
+
+    api: CountingClient
+    team: Team
+    seconds: float = 0.0
+    reconciler: Reconciler = field(init=False)
+
+    def __post_init__(self) -> None:
+        started = datetime.now(UTC)
+        self.reconciler = Reconciler(
+            cluster=Cluster(self.api),
+            planner=plan,
+            settings=Settings(trainer_image="nobody:1", model_sync_image="nobody:1"),
+            ask=lambda _: (),
+            clock=Clock(
+                now=lambda: started + timedelta(seconds=self.seconds), monotonic=lambda: self.seconds
+            ),
+            audience=Nobody(),
+        )
+
+    def look(self) -> float | None:
+        """As after an event."""
+        return self.reconciler.reconcile(self.team.namespace, "flowers")
+
+    def glance(self) -> float | None:
+        """As when its time has come."""
+        return self.reconciler.glance(self.team.namespace, "flowers")
+
+    def cost(self, of: Callable[[], object]) -> tuple[list[str], int]:
+        """Requests to the API server, and listings of the store."""
+        self.api.sent.clear()
+        listings, events = (
+            [],
+            s3_client(self.team.store.access, self.team.store.credentials, None).meta.events,
+        )
+        events.register("before-call.s3.ListObjectsV2", lambda **_: listings.append(1), unique_id="idle")
+        of()
+        events.unregister("before-call.s3.ListObjectsV2", unique_id="idle")
+        return list(self.api.sent), len(listings)
+
+    def train(self) -> None:
+        """Every run that was written and has no report yet."""
+        for entry in list(self.team.place.list("models/runs/")):
+            folder, _, name = entry.key.rpartition("/")
+            if name == layout.RUN and self.team.place.find(f"{folder}/{layout.REPORT}") is None:
+                run = f"s3://{self.team.bucket}/{entry.key}"
+                subprocess.run([sys.executable, TRAINER, "--run", run], env=self._environment(), check=True)
+
+    def _environment(self) -> dict[str, str]:
+        way = environment.of_storage(self.team.store.access)
+        return {**os.environ, **processes.python_environment(), **way, **self.team.store.secret()}
+
+    def settle(self) -> None:
+        """Until it is Ready and a look finds nothing to do."""
+        wait_for(self._is_settled, "the resource to be ready")
+
+    def _is_settled(self) -> bool:
+        self.train()
+        self.seconds += 1
+        wait = self.look()
+        is_ready = condition_of(self.team.get(), "Ready").get("status") == "True"
+        return is_ready and wait is not None and wait > 1
+
+
+@pytest.fixture
+def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str) -> Team:
+    install_definition(api)
+    team = Team(api, namespace, moto_store, bucket)
+    team.create_secret()
+    team.put_images(tulip=30, rose=30)
+    return team
+
+
+@pytest.fixture
+def driven(team: Team, kubeconfig: Path) -> Driven:
+    api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+    counting = CountingClient(api.configuration)  # type: ignore[no-untyped-call]
+    counting.sent = []
+    team.apply()
+    driven = Driven(counting, team)
+    driven.settle()
+    return driven
+
+
+def test_a_settled_resource_costs_one_listing_when_it_is_due_and_no_request(driven: Driven) -> None:
+    wait = driven.look()
+    assert wait is not None
+    assert POLL - 60 < wait <= POLL
+    assert driven.cost(driven.glance) == ([], 0), "not due yet"
+    driven.seconds += POLL
+    assert driven.cost(driven.glance) == ([], 1)
+    assert driven.cost(driven.glance) == ([], 0)
+
+
+def test_everything_is_looked_at_once_an_hour_all_the_same(driven: Driven) -> None:
+    driven.seconds += driven.look() or 0
+    requests = []
+    while not requests or not requests[-1]:
+        sent, _ = driven.cost(lambda: advance(driven))
+        requests.append(len(sent))
+    assert FULL_LOOK <= driven.seconds < FULL_LOOK + 2 * POLL
+    assert 0 < requests[-1] <= 12, "one for each five minutes"
+
+
+def advance(driven: Driven) -> None:
+    driven.seconds += driven.glance() or 0
+
+
+def test_other_images_are_found_without_an_event(driven: Driven) -> None:
+    driven.team.put_images(lily=20)
+    driven.seconds += POLL
+    sent, listings = driven.cost(driven.glance)
+    assert any("DELETE" in request and "jobs" in request for request in sent), "of the earlier run"
+    assert listings == 2, "of the images, and of the versions"
+    driven.settle()
+    assert driven.team.versions() == [1, 2]
+
+
+def test_what_an_event_tells_is_looked_at_at_once(driven: Driven) -> None:
+    driven.look()
+    assert driven.reconciler.knows(driven.team.get())
+    driven.team.patch(acceptance={"minimumAccuracy": 0.99})
+    assert not driven.reconciler.knows(driven.team.get())
+    driven.look()
+    assert condition_of(driven.team.get(), "Stalled")["reason"] == "GateRefused"
+    assert driven.reconciler.knows(driven.team.get()), "our own status is no news"
+
+
+def test_a_store_that_does_not_answer_is_told_at_the_next_listing(driven: Driven) -> None:
+    driven.look()
+    driven.team.create_secret(AWS_ACCESS_KEY_ID=None)
+    driven.seconds += POLL
+    sent, _ = driven.cost(driven.glance)
+    assert sent == [], "the keys that were read before still work"
+    driven.seconds += FULL_LOOK
+    driven.glance()
+    assert condition_of(driven.team.get(), "Ready")["reason"] == "SecretIncomplete"
+
+
+def test_a_deletion_that_waits_is_never_taken_for_rest(driven: Driven) -> None:
+    driven.team.patch(output={"models": f"s3://{driven.team.bucket}/models/", "deletionPolicy": "Delete"})
+    driven.look()
+    driven.settle()
+    driven.team.api.delete("classifierexpansions", driven.team.namespace, "flowers")
+    driven.look()
+    wait_for(lambda: is_gone(driven), "the resource to be gone")
+
+
+def is_gone(driven: Driven) -> bool:
+    driven.glance()
+    return driven.team.api.find("classifierexpansions", driven.team.namespace, "flowers") is None
