@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(BIN)/pytest
 BENCH = --data "$${EXPANSION_TEST_DATA:?set EXPANSION_TEST_DATA to the folder of test data}" --out build/bench
 
-.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-cluster check format crds locks bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve bench-documents diagrams control-plane clean
+.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-cluster check format crds locks bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve bench-operator bench-documents diagrams control-plane clean
 
 help:  ## What can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench-solve: $(READY)  ## Seconds and memory for 5, 100 and 1000 new categories
 
 diagrams: $(READY)  ## Draw the diagrams of docs/how-it-works.md
 	@$(BIN)/python -m expansion_benchmarks.diagrams --docs docs
+
+bench-operator: $(READY)  ## What 1000 resources cost: memory, time, requests, listings (ARGS='--resources 100' for fewer)
+	@$(BIN)/python -m expansion_benchmarks.operating --out build/bench $(ARGS)
 
 bench-documents: $(READY)  ## Write what was measured into the documents
 	@$(BIN)/python -m expansion_benchmarks.documents $(BENCH)
