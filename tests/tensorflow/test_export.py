@@ -186,7 +186,7 @@ def test_the_categories_lie_beside_the_model_in_the_order_of_its_outputs(
     assert stored_categories(folder) == listed(tiny_backbone, "ein", "zwei", "drei")
 
 
-def test_fewer_than_five_categories_answer_with_all_of_them(
+def test_fewer_than_five_categories_answer_with_all_of_them_in_whatever_script(
     tiny_backbone: Any, samples: list[Sample], tmp_path: Path
 ) -> None:
     random = np.random.default_rng(3)
@@ -197,10 +197,12 @@ def test_fewer_than_five_categories_answer_with_all_of_them(
         bias=np.zeros(3, np.float32),
         base_count=0,
     )
-    categories = [Category(index=index, name=name, group="new") for index, name in enumerate("abc")]
+    names = ["向日葵", "عباد الشمس", "Šípek ñandú"]
+    categories = [Category(index=index, name=name, group="new") for index, name in enumerate(names)]
     candidate.write(tmp_path / "m", tiny_backbone, alone, categories, samples, procedural_image(0, 32, 0))
     answers = LoadedModel(tmp_path / "m").answers([samples[0].image])
-    assert sorted(answers[0].names) == ["a", "b", "c"]
+    assert sorted(answers[0].names) == sorted(names)
+    assert [category.name for category in stored_categories(tmp_path / "m")] == names
 
 
 def test_two_categories_of_one_name_are_both_kept(

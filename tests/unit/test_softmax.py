@@ -1,5 +1,8 @@
 """Promises of the softmax regression whose base rows are frozen."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from head_values import NEW, OLD, SIZE, world
@@ -138,3 +141,48 @@ def test_copies_of_one_photograph_are_held_out_together() -> None:
     assert all(len(set(folds[groups == group])) == 1 for group in range(20))
     assert np.bincount(folds).tolist() == [16] * 5
     assert (deal(np.zeros(4, np.int64), np.zeros(4, np.int64), 0) == NEVER).all(), "one photograph"
+
+
+def many(images: int, categories: int, size: int = 8) -> Problem:
+    random = np.random.default_rng(3)
+    return Problem(
+        bottlenecks=random.normal(size=(images, size)).astype(np.float32),
+        rivals=random.normal(size=images),
+        targets=np.arange(images) % (categories + 1) + softmax.OLD,
+        masses=np.full(images, 1 / images),
+        categories=categories,
+    )
+
+
+def test_images_that_are_not_computed_at_once_add_up_to_the_same_loss_and_slope() -> None:
+    p = many(5000, 4096, size=2)
+    assert p.categories * len(p.targets) > softmax.LOGITS
+    at = np.random.default_rng(4).normal(size=3 * 4096)
+    parts = [softmax.loss(at, part, 0.0) for part in (_some(p, slice(0, 2500)), _some(p, slice(2500, None)))]
+    value, slope = softmax.loss(at, p, 0.0)
+    assert value == pytest.approx(sum(lost for lost, _ in parts), rel=1e-9)
+    np.testing.assert_allclose(slope, parts[0][1] + parts[1][1], atol=1e-6)
+
+
+def _some(p: Problem, rows: slice) -> Problem:
+    return replace(
+        p,
+        bottlenecks=p.bottlenecks[rows],
+        rivals=p.rivals[rows],
+        targets=p.targets[rows],
+        masses=p.masses[rows],
+    )
+
+
+def test_ten_thousand_categories_of_two_images_are_fitted_in_bounded_memory() -> None:
+    """All logits at once would be three arrays of 1.6 GB, and twenty remembered steps at 1280 numbers for each bottleneck 4.6 GB."""
+    p = many(20_000, 10_000)
+    at = np.zeros(9 * 10_000)
+    tracemalloc.start()
+    softmax.loss(at, p, 1e-3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 600e6
+    weights = (1280 + 1) * 10_000
+    assert 8 * weights * (2 * softmax._remembered(weights) + 5) < 2 * 2**30
+    assert softmax._remembered(1281 * 1000) == softmax.MOST_STEPS

@@ -27,7 +27,13 @@ OLD = -1
 """The target of evidence: any category but a new one."""
 CHUNK = 8192
 """Images whose base logits are computed at once: 1000 base categories take 32 MB."""
-OPTIONS = {"maxiter": 300, "maxcor": 20, "ftol": 1e-7, "gtol": 1e-6}
+LOGITS = 2**24
+"""Of new categories, computed at once: 128 MiB, however many images and categories there are."""
+OPTIONS = {"maxiter": 300, "ftol": 1e-7, "gtol": 1e-6}
+MOST_STEPS, FEWEST_STEPS = 20, 4
+"""That L-BFGS remembers; each takes two numbers for every weight."""
+REMEMBERED = 2**26
+"""Numbers in each of its two memories: 512 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,26 +83,43 @@ def fit(problem: Problem, l2: float, start: Rows | None = None) -> Rows:
             args=(problem, l2),
             jac=True,
             method="L-BFGS-B",
-            options=OPTIONS,
+            options={**OPTIONS, "maxcor": _remembered(first.size)},
         )
     solution = found.x.reshape(shape).astype(np.float32)
     return Rows(weights=solution[:-1], bias=solution[-1])
 
 
+def _remembered(weights: int) -> int:
+    return max(FEWEST_STEPS, min(MOST_STEPS, REMEMBERED // weights))
+
+
 def loss(flat: Doubles, problem: Problem, l2: float) -> tuple[float, Doubles]:
     """Value and gradient at the weights and, last, the bias: (D + 1) * U numbers. Products in float32, sums in float64."""
     W = flat.reshape(-1, problem.categories)
-    Z = (problem.bottlenecks @ W[:-1].astype(np.float32)).astype(np.float64) + W[-1]
-    top = np.maximum(problem.rivals, Z.max(axis=1))
-    raised = np.exp(Z - top[:, None])
-    total = np.exp(problem.rivals - top) + raised.sum(axis=1)
-    new = np.flatnonzero(problem.targets != OLD)
-    own = problem.rivals.copy()
-    own[new] = Z[new, problem.targets[new]]
-    residual = raised / total[:, None]
-    residual[new, problem.targets[new]] -= 1.0
-    residual *= problem.masses[:, None]
+    weights = W[:-1].astype(np.float32)
     strayed = W[:-1] if problem.anchor is None else W[:-1] - problem.anchor
-    slope = problem.bottlenecks.T @ residual.astype(np.float32) + l2 * strayed
-    value = float(problem.masses @ (top + np.log(total) - own)) + l2 / 2 * float(np.square(strayed).sum())
-    return value, np.vstack([slope, residual.sum(axis=0)]).ravel()
+    value, slope = l2 / 2 * float(np.square(strayed).sum()), np.vstack([l2 * strayed, np.zeros(len(W[0]))])
+    at_once = max(1, LOGITS // problem.categories)
+    for start in range(0, len(problem.targets), at_once):
+        part = slice(start, start + at_once)
+        Z = (problem.bottlenecks[part] @ weights).astype(np.float64) + W[-1]
+        lost, residual = _lost(Z, problem.rivals[part], problem.targets[part])
+        residual *= problem.masses[part, None]
+        value += float(problem.masses[part] @ lost)
+        slope[:-1] += problem.bottlenecks[part].T @ residual.astype(np.float32)
+        slope[-1] += residual.sum(axis=0)
+    return value, slope.ravel()
+
+
+def _lost(Z: Doubles, rivals: Doubles, targets: Labels) -> tuple[Doubles, Doubles]:
+    """(n,), -log of what the target gets, and (n, U), its slope by each of the new logits. Z is used up."""
+    new = np.flatnonzero(targets != OLD)
+    own = rivals.copy()
+    own[new] = Z[new, targets[new]]
+    top = np.maximum(rivals, Z.max(axis=1))
+    Z -= top[:, None]
+    residual = np.exp(Z, out=Z)
+    total = np.exp(rivals - top) + residual.sum(axis=1)
+    residual /= total[:, None]
+    residual[new, targets[new]] -= 1.0
+    return top + np.log(total) - own, residual
