@@ -35,7 +35,10 @@ HEAD_HAS_SEEN = {"InceptionV3"}
 STRANGERS = ("replay", "none")
 """Evidence with which a row also measures how pictures of unknown things are told; it takes four more fits."""
 SOLVERS = (
-    *(f"head/{name}.py" for name in ("calibration", "discriminant", "evidence", "fit", "material", "near")),
+    *(
+        f"head/{name}.py"
+        for name in ("calibration", "discriminant", "evidence", "fit", "material", "witnesses")
+    ),
     *(f"head/{name}.py" for name in ("softmax", "solve", "solved", "statistics", "comparison")),
     "packs/core.py",
 )

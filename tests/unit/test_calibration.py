@@ -1,6 +1,7 @@
 """Promises of the boundary between old and new, and of the temperature."""
 
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,14 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expansion_trainer.head import calibration
-from expansion_trainer.head.calibration import Answered, Gaps, allowed, ceiling, offset, thrifty
+from expansion_trainer.head.calibration import (
+    Answered,
+    Gaps,
+    allowed,
+    ceiling,
+    halfway,
+    likeness,
+    offset,
+    thrifty,
+)
 
 
-def gaps(new: object, bystanders: object, photographs: bool = True) -> Gaps:
+def gaps(new: object, bystanders: object, photographs: bool = True, **more: Any) -> Gaps:
     return Gaps(
         new=np.asarray(new, np.float64),
         bystanders=np.asarray(bystanders, np.float64),
         photographs=photographs,
+        **more,
     )
 
 
@@ -63,6 +74,36 @@ def test_only_enough_photographs_raise_the_offset() -> None:
     assert ceiling(gaps(SOLID, []), 0.01) == 0.0
 
 
+def test_what_the_budget_has_left_is_used_between_two_photographs() -> None:
+    """Of 301 images at most 1.505 may be stolen, the next one among them: half of the way from the worst to the second."""
+    seen = np.concatenate([[4.0, 2.0], np.full(298, -9.0)])
+    assert ceiling(gaps(SOLID, seen), 0.005) == pytest.approx(-2.99)
+    assert ceiling(gaps(SOLID, seen[:199]), 0.005) == -4.0, "199 images allow none"
+
+
+def test_a_photograph_counts_as_much_as_it_weighs() -> None:
+    seen, weights = np.concatenate([[5.0, 4.0], np.full(398, -9.0)]), np.ones(400)
+    even = ceiling(gaps(SOLID, seen), 0.005)
+    weights[:2] = 0.1
+    assert ceiling(gaps(SOLID, seen, weights=weights), 0.005) > even + 5
+    assert gaps(SOLID, seen, weights=weights).steal_rate(0.0) == pytest.approx(0.2 / 398.2)
+
+
+def test_without_photographs_the_offset_falls_with_the_likeness_of_old_and_new() -> None:
+    safe = np.full(400, -6.0)
+    alike, unlike = (
+        ceiling(gaps(SOLID, safe, photographs=False, likeness=seen), 0.005) for seen in (0.5, 0.1)
+    )
+    assert alike < unlike < 0
+    assert ceiling(gaps(SOLID, safe, likeness=0.5), 0.005) == 6.0, "photographs know better"
+
+
+def test_likeness_is_how_sure_the_base_is_of_new_images() -> None:
+    logits = np.log([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3]])
+    assert likeness(logits.max(axis=1), np.zeros(2)) == pytest.approx(0.55)
+    assert likeness(np.full(3, -inf), np.full(3, -inf)) == 0.0, "there is no base"
+
+
 def test_procedural_images_may_lower_it() -> None:
     assert ceiling(gaps(SOLID, np.full(400, 2.0), photographs=False), 0.01) == -2.0
 
@@ -104,3 +145,8 @@ def test_a_large_group_does_not_outvote_a_small_one() -> None:
 def test_few_images_hardly_move_the_temperature() -> None:
     assert abs(np.log(calibration.temperature([scaled(4.0, 3)]))) < abs(np.log(2.0))
     assert calibration.temperature([]) == 1.0
+
+
+@pytest.mark.parametrize("found", [0.5, 1.0, 4.0])
+def test_a_base_s_scores_are_moved_half_as_far_as_what_was_seen_says(found: float) -> None:
+    assert np.log(halfway(found)) == pytest.approx(np.log(found) / 2)

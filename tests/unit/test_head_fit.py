@@ -64,6 +64,25 @@ def test_the_steal_budget_holds_on_images_nobody_has_seen() -> None:
     assert np.mean(rates[0.2]) > 2 * np.mean(rates[0.01])
 
 
+def around_one_old_category(seed: int) -> World:
+    """All new categories lie around the first old one; the others are far away."""
+    means = 2.0 * np.random.default_rng(seed).normal(size=(OLD + NEW, SIZE))
+    means[OLD:] = means[0] + 0.15 * (means[OLD:] - means[0])
+    return World(means=means)
+
+
+def test_many_pictures_of_the_one_old_category_near_the_new_ones_do_not_shut_these_out() -> None:
+    """They teach, but for the boundary they count as one category of six."""
+    alone, beside = [], []
+    for seed in range(3):
+        w = around_one_old_category(seed)
+        images = w.draw(np.zeros(300, np.int64), 7)
+        near = Evidence(kind="replay", bottlenecks=images, labels=np.zeros(300, np.int64))
+        alone.append(accuracy(grown(w, w.unlabelled(60, 3), budget=0.05), w.new(300, 4), OLD))
+        beside.append(accuracy(grown(w, near, w.unlabelled(60, 3), budget=0.05), w.new(300, 4), OLD))
+    assert np.mean(beside) > np.mean(alone) - 0.02
+
+
 def test_the_same_inputs_and_seed_give_the_same_head() -> None:
     w = world()
     first, second = grown(w, w.replay(5, 3)), grown(w, w.replay(5, 3))

@@ -18,6 +18,8 @@ COST = 0.01
 """Share of rightly answered new images that may be given up for the safety of the base; measured in benchmarks/README.md."""
 MARGIN = 3.0
 """Logits, a factor of 20 between the scores: as far from a steal as an image needs to be."""
+UNSEEN = 3.4
+"""Logits for each unit of likeness by which the offset is lowered where no photograph says what is stolen; measured in benchmarks/README.md."""
 SHARPEST, FLATTEST = 0.2, 5.0
 PRIOR_WIDTH = 0.5
 """Standard deviation of log temperature before anything is seen: few images hardly move it from 1."""
@@ -26,11 +28,19 @@ PRIOR_WIDTH = 0.5
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gaps:
     new: Doubles  # of new images that get the right answer among the new categories
-    bystanders: Doubles  # of images of no new category
+    bystanders: Doubles  # (m,), of images of no new category
     photographs: bool  # the bystanders are photographs, not procedural images
+    weights: Doubles | None = None  # (m,), how much each bystander counts, the greatest 1; None: all alike
+    likeness: float = 0.0  # how sure the base is of its answers to new images, on average: 0 to 1
 
     def steals(self, offset: float) -> int:
         return int(np.sum(self.bystanders + offset > 0))
+
+    def steal_rate(self, offset: float) -> float | None:
+        """Every bystander counted as much as it does; None where there are none."""
+        if len(self.bystanders) == 0:
+            return None
+        return float(np.average(self.bystanders + offset > 0, weights=self.weights))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,13 +66,41 @@ def offset(gaps: Gaps, steal_budget: float) -> float:
 
 
 def ceiling(gaps: Gaps, steal_budget: float) -> float:
-    """Above 0 only on the word of enough photographs: procedural images, and few of anything, under-state steals."""
-    n = len(gaps.bystanders)
-    if n == 0:
+    """Above 0 only on the word of enough photographs: procedural images, and few of anything, under-state steals.
+
+    Where there are procedural images only, nothing has told how near the old categories come to the new ones, except that the new
+    ones come as near to the old: the surer the base is of its wrong answers to them, the lower.
+    """
+    if len(gaps.bystanders) == 0:
         return 0.0
-    steals = allowed(n, steal_budget)
-    highest = -float(np.sort(gaps.bystanders)[::-1][max(steals, 0)])
-    return highest if gaps.photographs and steals >= 0 else min(highest, 0.0)
+    level, is_known = _level(gaps, steal_budget)
+    if not gaps.photographs:
+        return min(-level, -UNSEEN * gaps.likeness)
+    return -level if is_known else min(-level, 0.0)
+
+
+def likeness(best_old: Doubles, rivals: Doubles) -> float:
+    """The base's mean score of its answer; (n,) the highest of its logits and their log sum exp. 0 where there is no base."""
+    seen = np.isfinite(rivals)
+    return float(np.exp(best_old[seen] - rivals[seen]).mean()) if seen.any() else 0.0
+
+
+def _level(gaps: Gaps, rate: float) -> tuple[float, bool]:
+    """The gap above which the next bystander lies with probability `rate`, and whether enough were seen to say so; else the highest.
+
+    With equal weights k = allowed(n, rate) lie above it. What the budget has left is used up between the k-th and the next, as far
+    as what was seen, that next one included, keeps the budget, too.
+    """
+    order = np.argsort(-gaps.bystanders)
+    seen = gaps.bystanders[order]
+    weights = np.ones(len(seen)) if gaps.weights is None else gaps.weights[order]
+    stolen = np.cumsum(weights)  # (m,), if the level were just below each
+    left = rate * (stolen[-1] + 1.0) - 1.0 + 1e-9
+    k = int(np.searchsorted(stolen, left, side="right")) if left > 0 else 0
+    if left < 0 or k + 1 >= len(seen) or stolen[k] > rate * stolen[-1]:
+        return float(seen[min(k, len(seen) - 1)]), left >= 0
+    part = (left - (stolen[k - 1] if k else 0.0)) / weights[k]
+    return float(seen[k] + part * (seen[k + 1] - seen[k])), True
 
 
 def thrifty(gaps: Gaps) -> float:
@@ -91,6 +129,15 @@ def temperature(groups: Sequence[Answered]) -> float:
 
     found = minimize_scalar(loss, bounds=(np.log(SHARPEST), np.log(FLATTEST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def halfway(temperature: float) -> float:
+    """Between it and 1, geometrically: for a head that has a base, whose scores are right as they are, at 1, as far as anybody knows.
+
+    New images must not speak for the base alone, and base images that somebody has are mostly its own training images, of which it is
+    surer and more often right than of others: measured in benchmarks/README.md.
+    """
+    return float(np.sqrt(temperature))
 
 
 def log_loss(group: Answered, temperature: float) -> float:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expansion_trainer.errors import InvalidRun
+from expansion_trainer.head import witnesses
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import BaseHead
 from expansion_trainer.head.material import Labelled, is_photographs
@@ -193,11 +194,13 @@ def _seen(
     aside = bystanders([e for e in calibration if is_photographs(e)], len(base.weights))
     new, photographs = unanswered(_same_of_each(chosen_on, MOST_JUDGES)), unanswered(ground.photographs)
     beside = unanswered(_some(aside, MOST_PHOTOGRAPHS) if len(aside) else aside)
+    bystanding = photographs.joined(beside)
     judged = Judged(
         base=base,
         new=new,
-        bystanders=photographs.joined(beside),
+        bystanders=bystanding,
         photographs=True,
+        counted=witnesses.weights(base, bystanding.bottlenecks, bystanding.labels),
         steal_budget=asked.steal_budget,
     )
     return Seen(new=new, photographs=photographs, aside=beside, judged=judged)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from expansion_trainer.head import calibration as boundary
-from expansion_trainer.head import softmax
+from expansion_trainer.head import softmax, witnesses
 from expansion_trainer.head.calibration import Answered, Gaps
 from expansion_trainer.head.evidence import Evidence
-from expansion_trainer.head.material import FOLDS, NEVER, UNKNOWN, Images, Labelled, Material, material
+from expansion_trainer.head.material import FOLDS, NEVER, Images, Labelled, Material, material
 from expansion_trainer.head.softmax import OLD, Array, Doubles, Flags, Labels, Rows
+from expansion_trainer.head.witnesses import UNKNOWN
 
 __all__ = ["BaseHead", "Evidence", "FittedHead", "Labelled", "expand", "replace"]
 
@@ -155,6 +156,10 @@ def _candidate(task: Task, l2: float, rows: Rows, held_out: HeldOut) -> Candidat
         new=held_out.gaps[right],
         bystanders=held_out.gaps[held_out.images.is_witness],
         photographs=task.material.photographs,
+        weights=task.material.counted,
+        likeness=boundary.likeness(
+            held_out.images.best_old[held_out.is_new], held_out.images.rivals[held_out.is_new]
+        ),
     )
     offset = boundary.offset(gaps, task.steal_budget)
     return Candidate(
@@ -174,16 +179,14 @@ def _loss(held_out: HeldOut, offset: float) -> float:
 
 
 def _temperature(base: Rows, stuff: Material, best: Candidate, seed: int) -> float:
-    """One for all categories, from held-out new images and held-out base images whose category is known.
-
-    Without such base images the new ones must not speak for the base alone: its scores are right as they are, at 1, and the
-    answer lies halfway (geometrically).
-    """
-    new = best.held_out.is_new
-    known = ~new & (best.held_out.images.truth != UNKNOWN)
+    """One for all categories, from held-out new images and held-out base images that are a fair sample; see calibration.halfway."""
+    new, truth = best.held_out.is_new, best.held_out.images.truth
+    known = ~new & (truth != UNKNOWN)
+    if not witnesses.is_fair(truth[~new], len(base.bias)):
+        known[:] = False
     groups = [_answered(base, stuff, best, _some(np.flatnonzero(group), seed)) for group in (new, known)]
     found = boundary.temperature(groups)
-    return found if known.any() or len(base.bias) == 0 else float(np.sqrt(found))
+    return boundary.halfway(found) if len(base.bias) else found
 
 
 def _some(indices: Labels, seed: int) -> Labels:
@@ -199,7 +202,6 @@ def _answered(base: Rows, stuff: Material, best: Candidate, indices: Labels) -> 
 
 
 def _fitted(base: Rows, new: Rows, best: Candidate, kinds: tuple[str, ...], temperature: float) -> FittedHead:
-    bystanders = len(best.gaps.bystanders)
     return FittedHead(
         weights=np.hstack([base.weights, new.weights]),
         bias=np.concatenate([base.bias, new.bias + np.float32(best.offset)]),
@@ -209,7 +211,7 @@ def _fitted(base: Rows, new: Rows, best: Candidate, kinds: tuple[str, ...], temp
         offset=best.offset,
         temperature=temperature,
         evidence_kinds=kinds,
-        steal_rate_validation=best.gaps.steals(best.offset) / bystanders if bystanders else None,
-        steal_images=bystanders,
+        steal_rate_validation=best.gaps.steal_rate(best.offset),
+        steal_images=len(best.gaps.bystanders),
         chosen_on=int(best.held_out.is_new.sum()),
     )

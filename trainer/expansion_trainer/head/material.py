@@ -8,14 +8,14 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from expansion_trainer.head import witnesses
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.softmax import OLD, Array, Doubles, Flags, Labels, Problem, Rows, old_side
+from expansion_trainer.head.witnesses import UNKNOWN
 
 FOLDS = 5
 NEVER = -1
 """The fold of an image that is never held out: the only one of its category."""
-UNKNOWN = -1
-"""The truth of a photograph or drawing that nobody labelled."""
 EVIDENCE_MASS = 50.0
 """Weight of all evidence together against all new categories together; measured in benchmarks/README.md."""
 
@@ -96,6 +96,7 @@ class Material:
     aside: Images  # validation images and calibration evidence
     held_out: Images  # `aside`, then of `fitted` what lies in some fold
     photographs: bool  # the witnesses are photographs, not procedural images
+    counted: Doubles  # how much each witness among `held_out` counts; see witnesses.py
     categories: int  # U, new ones
     anchor: Doubles | None  # (D, U), where L2 pulls the scaled weights to
 
@@ -128,13 +129,16 @@ def material(
     aside = _images(base, scale, validation, calibration, photographs)
     folds = deal(fitted.targets, _groups(training, len(fitted)), seed)
     folds[fitted.weights < 1] = NEVER
+    held_out = joined([aside, fitted.where(folds != NEVER)])
+    seen = held_out.where(held_out.is_witness)
     return Material(
         scale=scale,
         fitted=fitted,
         folds=folds,
         aside=aside,
-        held_out=joined([aside, fitted.where(folds != NEVER)]),
+        held_out=held_out,
         photographs=photographs,
+        counted=witnesses.weights(base, scale.restore(seen.bottlenecks), seen.truth),
         categories=categories,
         anchor=None if anchor is None else _pull(scale.redo(anchor), categories),
     )

@@ -9,12 +9,14 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from expansion_trainer.head import calibration as boundary
+from expansion_trainer.head import witnesses
 from expansion_trainer.head.calibration import Answered, Gaps
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import TEMPERATURE_IMAGES, BaseHead, FittedHead
-from expansion_trainer.head.material import UNKNOWN, Labelled, is_photographs
+from expansion_trainer.head.material import Labelled, is_photographs
 from expansion_trainer.head.projection import Projected
 from expansion_trainer.head.softmax import Array, Doubles, Flags, Labels, Rows, old_side
+from expansion_trainer.head.witnesses import UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,7 @@ class Judged:
     new: HeldOut
     bystanders: HeldOut
     photographs: bool  # the bystanders are photographs, not procedural images
+    counted: Doubles  # how much each bystander counts; see witnesses.py
     steal_budget: float
 
     @property
@@ -123,6 +126,8 @@ class Judged:
             new=self.new.gaps[self.new.is_right],
             bystanders=self.bystanders.gaps,
             photographs=self.photographs,
+            weights=self.counted,
+            likeness=boundary.likeness(self.new.best_old, self.new.rivals),
         )
 
     @property
@@ -165,6 +170,7 @@ def judged(
         new=HeldOut.of(base, new, rows.logits(new.bottlenecks)),
         bystanders=HeldOut.of(base, others, rows.logits(others.bottlenecks)),
         photographs=any(is_photographs(e) for e in calibration),
+        counted=witnesses.weights(base, others.bottlenecks, others.labels),
         steal_budget=steal_budget,
     )
 
@@ -188,15 +194,17 @@ def balanced(labels: Labels) -> Doubles:
 
 
 def temperature(seen: Judged, offset: float, seed: int) -> float:
-    """One for all categories. Without base images of known category the new ones must not speak for the base alone: its scores
-    are right as they are, at 1, and the answer lies halfway (geometrically)."""
-    known = np.flatnonzero(seen.bystanders.labels != UNKNOWN)
+    """One for all categories, from new images and base images that are a fair sample; see calibration.halfway."""
+    labels = seen.bystanders.labels
+    known = np.flatnonzero(labels != UNKNOWN)
+    if seen.base is None or not witnesses.is_fair(labels, len(seen.base.bias)):
+        known = known[:0]
     groups = [
         _answered(seen, seen.new, np.arange(len(seen.new)), offset, seed, is_new=True),
         _answered(seen, seen.bystanders, known, offset, seed, is_new=False),
     ]
     found = boundary.temperature(groups)
-    return found if len(known) or seen.base is None else float(np.sqrt(found))
+    return found if seen.base is None else boundary.halfway(found)
 
 
 def _answered(
@@ -214,8 +222,7 @@ def _answered(
 def finished(seen: Judged, rows: Rows, made: "Made") -> Solved:
     """The base's rows untouched, beside them the new ones with their offset."""
     base = seen.base or BaseHead(weights=rows.weights[:, :0], bias=rows.bias[:0])
-    offset, n = seen.offset, len(seen.bystanders)
-    stolen = int((seen.bystanders.gaps + offset > 0).sum())
+    offset = seen.offset
     return Solved(
         weights=np.hstack([base.weights, rows.weights]),
         bias=np.concatenate([base.bias, rows.bias + np.float32(offset)]),
@@ -225,8 +232,8 @@ def finished(seen: Judged, rows: Rows, made: "Made") -> Solved:
         offset=offset,
         temperature=temperature(seen, offset, made.seed),
         evidence_kinds=made.evidence_kinds,
-        steal_rate_validation=stolen / n if n else None,
-        steal_images=n,
+        steal_rate_validation=seen.gaps.steal_rate(offset),
+        steal_images=len(seen.bystanders),
         chosen_on=len(seen.new),
         curve=made.curve,
         settings=made.settings,
