@@ -30,7 +30,7 @@ from expansion_development.programs import ControlPlaneUnavailable, Places
 
 __all__ = ["ControlPlane", "ControlPlaneUnavailable"]
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _CONTROLLERS = "*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller"
 """Endpoints may not have loopback addresses and our pods have no others: the process node writes the slices."""
 

@@ -11,6 +11,7 @@ from kubernetes.client import ApiException
 Manifest = dict[str, Any]
 
 _CORE, _APPS, _BATCH = "/api/v1", "/apis/apps/v1", "/apis/batch/v1"
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _GROUPS = {
     "configmaps": _CORE,
@@ -28,6 +29,9 @@ _GROUPS = {
     "jobs": _BATCH,
     "endpointslices": "/apis/discovery.k8s.io/v1",
     "leases": "/apis/coordination.k8s.io/v1",
+    "validatingadmissionpolicies": _ADMISSION,
+    "validatingadmissionpolicybindings": _ADMISSION,
+    "validatingwebhookconfigurations": _ADMISSION,
     "roles": _RBAC,
     "rolebindings": _RBAC,
     "clusterroles": _RBAC,

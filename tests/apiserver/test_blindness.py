@@ -67,8 +67,8 @@ def operator(door: Proxy, team: Team, tmp_path: Path) -> Iterator[Operator]:
         yield running
 
 
-def apply(team: Team, name: str) -> None:
-    team.apply(name, output={"models": f"s3://{team.bucket}/{name}/"})
+def apply(team: Team, name: str, output: str = "") -> None:
+    team.apply(name, output={"models": f"s3://{team.bucket}/{output or name}/"})
 
 
 def wait_until_ready(team: Team, *names: str) -> None:
@@ -105,7 +105,7 @@ def test_after_an_api_server_came_back_and_has_forgotten_nothing_is_missed_and_n
     door.refusing = 503
     door.hang_up()
     team.api.delete(EXPANSIONS, team.namespace, "leaving")
-    apply(team, "new")
+    apply(team, "new", output="leaving")  # which belongs to the ghost, as far as the operator remembers
     plane.restart_api_server()
     assert is_too_old(team, before)
     door.refusing = None

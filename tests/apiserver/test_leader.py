@@ -1,23 +1,31 @@
 """Two operators and one Lease: the second waits ready, takes over when the first is gone, and never acts beside it."""
 
+import os
+import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from apiserver_expansions import Operator, Team, add_images, install_definition
+from apiserver_expansions import TRAINER, Operator, Team, add_images, install_definition, instant_trainer
 from apiserver_waiting import wait_for
 from kubernetes import client, config
 
+from expansion_development.control_plane import ControlPlane
 from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
 from expansion_development.process_node.running import RunningNode
 from expansion_operator.cluster import ApiError, Cluster
 
 pytestmark = pytest.mark.apiserver
-Start = Callable[[str], Operator]
+Start = Callable[..., Operator]
+KILLS = int(os.environ.get("EXPANSION_LEADER_KILLS", "3"))
+SEED = 20261126
+RUN_SECONDS = 5.0
+"""A run takes about so long here, so that leaders die at every step of one."""
 LONGEST_GAP = 20.0
 """Seconds from the death of a leader to the first act of the next one."""
 
@@ -37,9 +45,9 @@ def start(kubeconfig: Path, namespace: str, tmp_path: Path) -> Iterator[Start]:
     """One of several operators, by the name it has in the Lease."""
     started: list[Operator] = []
 
-    def start(name: str) -> Operator:
+    def start(name: str, trainer: str = TRAINER) -> Operator:
         lease = {"lease": f"{namespace}/operator", "identity": name}
-        operator = Operator(kubeconfig, tmp_path / f"{name}.log", namespace, **lease)
+        operator = Operator(kubeconfig, tmp_path / f"{name}.log", namespace, trainer=trainer, **lease)
         started.append(operator.__enter__())
         return operator
 
@@ -107,6 +115,75 @@ def test_a_killed_leader_is_replaced_in_time_and_its_run_is_not_started_again(
     assert time.monotonic() - began < LONGEST_GAP
     wait_for(lambda: team.versions() == [1], "a version", 60)
     assert len(team.jobs()) == 1
+
+
+def test_a_newer_operator_that_takes_over_in_the_middle_of_a_run_ends_that_run_and_starts_none(
+    team: Team, start: Start, process_node: RunningNode
+) -> None:
+    """As `helm upgrade` does it: the successor is ready, then the old one is asked to end."""
+    newer = "instant-trainer:2"
+    process_node.add_image(newer, instant_trainer())
+    first = start("first")
+    wait_for(lambda: watching(first), "the first to lead", 60)
+    second = start("second", trainer=newer)
+    wait_for(lambda: second.healthy("readyz"), "the second to be ready", 60)
+    team.behave("slow:15")
+    team.apply()
+    wait_for(lambda: team.get()["status"].get("phase") == "Training", "the run to be under way", 60)
+    (before,) = team.jobs()
+    assert first.stop() == 0
+    wait_for(lambda: watching(second), "the second to lead", 60)
+    wait_for(lambda: team.versions() == [1], "a version", 120)
+    time.sleep(2)
+    assert [job["metadata"]["uid"] for job in team.jobs()] == [before["metadata"]["uid"]]
+    assert (team.attempts(), team.versions()) == (1, [1])
+
+
+def replaced(leader: Operator, standing_by: Operator) -> float:
+    """Kills the leader; seconds until the other one acts."""
+    leader.kill()
+    began = time.monotonic()
+    wait_for(lambda: watching(standing_by), "the next one to lead", 60, 0.05)
+    return time.monotonic() - began
+
+
+@pytest.mark.timeout(KILLS * 90)
+def test_leaders_killed_again_and_again_during_runs_start_no_run_twice_and_leave_no_long_gap(
+    team: Team, start: Start, control_plane: ControlPlane
+) -> None:
+    """`make test-failover` does it fifty times."""
+    chance, gaps = random.Random(SEED), list[float]()
+    leader = start("leader-0")
+    wait_for(lambda: watching(leader), "the first to lead", 60)
+    for number in range(KILLS):
+        standing_by = start(f"leader-{number + 1}")
+        wait_for(lambda: standing_by.healthy("readyz"), "the next one to be ready", 60)  # noqa: B023
+        team.place.write(f"models/{number}/behaviour", b"slow:2")
+        team.apply(f"flowers-{number}", output={"models": f"s3://{team.bucket}/models/{number}/"})
+        time.sleep(chance.uniform(0, RUN_SECONDS))
+        gaps.append(replaced(leader, standing_by))
+        print(f"kill {number + 1}: another one acts after {gaps[-1]:.1f} s", flush=True)
+        leader = standing_by
+    names = [f"flowers-{number}" for number in range(KILLS)]
+    for name in names:
+        wait_for(lambda: is_published(team, name), f"{name} to be published", 120)  # noqa: B023
+    created = Counter(jobs_created(leader, control_plane))
+    print(f"kills {KILLS}, longest gap {max(gaps):.1f} s, runs {len(created)}, Jobs {created.total()}")
+    assert (len(created), set(created.values())) == (KILLS, {1})
+    assert max(gaps) < LONGEST_GAP
+
+
+def is_published(team: Team, name: str) -> bool:
+    status = team.get(name).get("status", {})
+    return bool(status.get("model", {}).get("version") == 1)
+
+
+def jobs_created(operator: Operator, control_plane: ControlPlane) -> Iterator[str]:
+    """Names, once for each creation, by the audit log: a Job that is gone counts."""
+    for event in operator.account.audited(control_plane.audit_log):
+        is_new = event["verb"] == "create" and event["responseStatus"]["code"] == 201
+        if is_new and event["objectRef"]["resource"] == "jobs":
+            yield event["objectRef"]["name"]
 
 
 def test_a_leader_that_slept_through_its_lease_ends_when_it_wakes_up(team: Team, start: Start) -> None:

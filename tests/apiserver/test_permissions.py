@@ -55,6 +55,31 @@ def test_a_whole_life_uses_every_permission_of_the_chart_and_needs_no_other(
     assert used(events) == granted("operator", "secret", "lease") - ASKED_BY_ADMISSION
 
 
+def test_an_operator_of_two_namespaces_acts_in_both_and_nowhere_else(
+    team: Team, moto_store: ObjectStore, kubeconfig: Path, tmp_path: Path
+) -> None:
+    teams = [team]
+    for name in ("second", "not-ours"):
+        other = Team(team.api, f"{team.namespace}-{name}", moto_store, f"{team.bucket}-{name}")
+        metadata = {"name": other.namespace}
+        team.api.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        moto_store.create_bucket(other.bucket)
+        other.put_images(tulip=20, rose=20)
+        teams.append(other)
+    *ours, stranger = teams
+    for each in teams:
+        each.create_secret()
+        each.apply()
+    with Operator(kubeconfig, tmp_path / "operator.log", *(each.namespace for each in ours)) as operator:
+        for each in ours:
+            wait_for(lambda each=each: each.versions() == [1], f"a version in {each.namespace}")
+        assert operator.healthy("healthz")
+    assert stranger.get()["status"] == {"observedGeneration": -1}
+    assert stranger.jobs() == []
+    for each in teams[1:]:
+        team.api.delete("namespaces", "", each.namespace)
+
+
 def lease_of_the_chart() -> dict[str, object]:
     return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": LEASE}}
 
