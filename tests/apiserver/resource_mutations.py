@@ -265,6 +265,12 @@ _LEAST: dict[str, Body] = {
 }
 
 
+def surrounded(schema: Schema, steps: Steps, value: Any) -> Body:
+    """The spec with `value` at this place and else only what must be."""
+    spec: Body = _surrounded(schema, steps, value)[0]
+    return spec
+
+
 def _surrounded(schema: Schema, steps: Steps, value: Any) -> tuple[Any, Any]:
     """The spec with `value` at this place and else only what must be; and the least good value of this place."""
     spec, part = _placed(schema, steps[1:], value)

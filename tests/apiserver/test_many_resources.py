@@ -13,6 +13,7 @@ from apiserver_expansions import CRD, install_definition
 from kubernetes import client, config
 from kubernetes.client import ApiException
 from resource_mutations import (
+    KEY,
     Body,
     Broken,
     Schema,
@@ -20,6 +21,7 @@ from resource_mutations import (
     broken_by_schema,
     messages,
     parts,
+    surrounded,
     typed,
     valid_spec,
     without,
@@ -147,6 +149,16 @@ def test_everything_broken_is_refused_by_the_command_line_as_well(answers: Answe
 
 def test_what_only_a_cluster_refuses_is_taken_by_the_command_line(answers: Answers) -> None:
     assert [(str(broken), ours) for broken, _, ours in answers if ours and broken.only == "api server"] == []
+
+
+def test_a_field_without_a_value_is_taken_by_the_command_line_where_the_api_server_takes_it(ask: Ask) -> None:
+    places = [steps for steps, _ in parts(SCHEMA) if KEY not in steps and 0 not in steps]
+    empty = {typed(steps): body_of(surrounded(SCHEMA, steps, None)) for steps in places}
+    theirs = dict(zip(empty, ask(empty.values()), strict=True))
+    ours = {path: said_by_python(one) for path, one in empty.items()}
+    apart = {path: (theirs[path], ours[path]) for path in empty if bool(theirs[path]) != bool(ours[path])}
+    assert apart == {}
+    assert sum(not said for said in ours.values()) > len(places) / 2
 
 
 def test_every_refusal_of_the_api_server_names_the_field_and_what_is_expected(answers: Answers) -> None:

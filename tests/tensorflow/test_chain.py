@@ -127,3 +127,30 @@ def test_growing_it_on_leaves_every_index_where_it_was(place: Path, grow: Grow, 
     kept = [a == b for a, b in zip(answers, truth, strict=True) if b != "gruen"]
     assert np.mean(kept) > 0.9
     assert "gruen" not in answers
+
+
+# A model that replaced its base
+
+
+@pytest.fixture(scope="module")
+def alone(place: Path, grow: Grow, first: Grown) -> Grown:
+    return grow("alone", place / "photos-first", mode="Replace")
+
+
+def test_a_model_of_its_own_categories_alone_can_be_grown_later(
+    place: Path, grow: Grow, alone: Grown, second: Grown
+) -> None:
+    photos = place / "photos-second"
+    grown = grow("alone-grown", photos, base={"model": {"uri": str(alone.version)}})
+    listed = stored_categories(grown.version)
+    assert [c.name for c in listed] == ["blau", "gruen", "rot", "gelb", "lila"]
+    for folder, names in (("photos-first", FIRST), ("photos-second", SECOND)):
+        truth = sorted(names * IMAGES)
+        right = [a == b for a, b in zip(grown.first_names(place / folder), truth, strict=True)]
+        assert np.mean(right) > 0.9, folder
+    assert grown.report.head is not None
+    assert not grown.report.head.base_rows_identical
+    assert grown.report.metrics is not None
+    drop = grown.report.metrics.base_drop
+    assert drop is not None
+    assert (drop.measured, drop.source) == (False, "pack")

@@ -1,6 +1,7 @@
 """Promises about growing in steps, in bottlenecks alone: through packs as they lie on the disk, without a picture or a network."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ class World:
         self, names: tuple[str, ...], replayed: int, starting: StartingModel
     ) -> tuple[Dealt, np.ndarray]:
         """As a run deals it, with so many replay images of each category of the network, the same in every step."""
-        old = range(len(self.backbone.categories))
+        old = range(len(self.backbone.categories) if replayed else 0)
         drawn = [(name, self.draw(name, EACH, 1)) for name in sorted(names)]
         drawn += [(index, self.draw(index, replayed, 2)) for index in old]
         digests = np.array(
@@ -121,6 +122,8 @@ class Step:
             self.dealt.kept(side, self.head.base_count, digests) for side in (Side.TRAINING, Side.VALIDATION)
         ]
         before = starting.pack or probes.bare(world.backbone)
+        if self.head.base_count == 0:
+            before = pack.emptied(before)
         files.write(folder, pack.grown(before, after, *sides))
         self.pack = files.read(FolderPrefix(folder))
 
@@ -217,6 +220,26 @@ def test_a_projected_head_is_grown_on_by_rows_that_see_the_bottleneck_alone(
     assert later.head.projected is None
     never_projected = grown(world, [NEW[:3], NEW[3:]], tmp_path / "plain", solver=Solver.SOFTMAX)
     assert later.names(shown) == never_projected.names(shown)
+
+
+def test_a_model_that_replaced_its_base_is_grown_among_its_own(world: World, tmp_path: Path) -> None:
+    alone = replace(world.start, head=_no_rows(world), categories=(), frozen=0)
+    plain = Options(solver=Solver.SOFTMAX, steal_budget=0.02, seed=0)
+    first = Step(world, alone, NEW[:3], tmp_path / "first", plain, 0)
+    starting = first.next(world)
+    assert (starting.frozen, [c.name for c in starting.categories]) == (0, list(NEW[:3]))
+    later = Step(world, starting, NEW[3:], tmp_path / "later", plain, 0)
+    once = Step(world, alone, NEW, tmp_path / "once", plain, 0)
+    assert [c.name for c in later.columns.categories] == list(NEW)
+    right = [sum(step.names(world.draw(name, 50, 9)).count(name) for name in NEW) for step in (later, once)]
+    assert right[0] > 0.9 * right[1] > 25 * len(NEW)
+    assert later.dealt.bystanders is not None
+    assert later.dealt.bystanders.kind == "pack"
+
+
+def _no_rows(world: World) -> BaseHead:
+    rows = world.start.head
+    return BaseHead(weights=rows.weights[:, :0], bias=rows.bias[:0])
 
 
 def test_a_projection_of_a_later_step_stands_at_the_columns_that_are_solved_again(

@@ -155,6 +155,17 @@ def test_the_base_rows_of_the_model_are_the_pretrained_ones(expanded: Trained) -
     assert head.evidence == ["procedural"]
 
 
+def test_the_report_names_old_categories_whose_pictures_would_help_most(expanded: Trained) -> None:
+    report = expanded.report
+    assert report.near_base
+    assert {name for one in report.near_base for name in one.near} == set(COLOURS)
+    assert {one.images for one in report.near_base} == {0}
+    (said,) = [finding.message for finding in report.findings if finding.reason == "PicturesWouldHelp"]
+    assert report.near_base[0].name in said
+    assert report.advice[0] == said
+    assert report.near_base[0].uid in (expanded.folder / layout.REPORT_PAGE).read_text()
+
+
 def test_the_report_lists_the_candidate_completely(expanded: Trained) -> None:
     assert expanded.report.files == described(expanded.candidate)
     assert {"saved_model.pb", layout.CATEGORIES, layout.GOLDEN} <= {

@@ -165,5 +165,7 @@ def test_in_mode_replace_there_is_no_base_to_place_anything_beside() -> None:
         head = replaced(w.new(20, 1), w.new(10, 2), replace(OPTIONS, solver=solver))
         assert head.base_count == 0
         assert accuracy(head, w.new(50, 3)) > 0.95
-    with pytest.raises(InvalidRun, match="Discriminant places new categories beside a base's"):
+    with pytest.raises(
+        InvalidRun, match="Discriminant places new categories beside a pretrained network's own"
+    ):
         replaced(w.new(20, 1), w.new(10, 2), replace(OPTIONS, solver=Solver.DISCRIMINANT))

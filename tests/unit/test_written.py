@@ -102,6 +102,16 @@ def test_a_whole_number_may_be_written_with_a_point_as_kubernetes_takes_it() -> 
     assert written.resource(body(split={"testPercent": 20.0})).spec.split.test_percent == 20
 
 
+def test_a_field_without_a_value_is_as_if_it_were_not_there() -> None:
+    """`split:` with nothing behind it, which is what templates leave."""
+    written_so = {**body(split=None, suspend=None, replay=None, acceptance={"maximumBaseAccuracyDrop": None})}
+    written_so["metadata"] = {"name": "flowers", "annotations": None, "creationTimestamp": None}
+    read = written.resource(written_so)
+    assert read.spec == parsed(body(acceptance={"maximumBaseAccuracyDrop": None})).spec
+    assert "spec.categories is required." in refusal(body(categories=None))
+    assert "spec.spilt: there is no such field." in refusal(body(spilt=None))
+
+
 def test_a_status_in_a_file_is_nobody_s_business() -> None:
     assert written.resource({**body(), "status": {"phase": 7}}).status.phase is None
 

@@ -46,7 +46,7 @@ def resource(body: dict[str, Any]) -> ClassifierExpansion:
     ]
     asked = {name: value for name, value in body.items() if name in _TOP and name != "status"}
     try:
-        content = json.dumps(_plain(asked), default=str)
+        content = json.dumps(_plain(_with_values(asked, ClassifierExpansion)), default=str)
         expansion = ClassifierExpansion.model_validate_json(
             content, strict=True, by_alias=True, by_name=False
         )
@@ -74,6 +74,22 @@ def _in_metadata(metadata: Any) -> Iterator[str]:
     for name, value in labels.items() if isinstance(labels, dict) else ():
         if not isinstance(value, str):
             yield f"metadata.labels.{name}: must be a string, got {value!r}. Quote it."
+
+
+def _with_values(value: Any, model: type[Strict]) -> Any:
+    """Without fields that have no value and must have one, as an API server reads `split:` with nothing behind it."""
+    if not isinstance(value, dict):
+        return value
+    fields = {field.alias: field for field in model.model_fields.values()}
+    found = {}
+    for name, inner in value.items():
+        field = fields.get(name)
+        if inner is None and field is not None and type(None) not in get_args(field.annotation):
+            continue
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        below = next((k for k in kinds if isinstance(k, type) and issubclass(k, Strict)), None)
+        found[name] = inner if below is None else _with_values(inner, below)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from expansion_trainer.head.chain import Earlier, added_material, added_statisti
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import BaseHead, Labelled
 from expansion_trainer.head.softmax import Array, Labels, Rows
-from expansion_trainer.head.solve import Options, solve
+from expansion_trainer.head.solve import Options, replaced, solve
 from expansion_trainer.head.solved import Solved
 from expansion_trainer.head.statistics import Statistics
 from expansion_trainer.packs.core import Core
@@ -59,7 +59,10 @@ class Ground:
 def grown_head(
     starting: StartingModel, dealt: Dealt, overlaps: Sequence[Overlap], options: Options
 ) -> Solved:
-    """Columns: the base's, the earlier ones of them solved anew, then today's. `base_count` is the base's size."""
+    """Columns: the base's, the earlier ones of them solved anew, then today's. `base_count` is the base's size.
+
+    A model that mode Replace made has no frozen column: all its categories are solved again, among themselves and today's.
+    """
     ground = Ground.of(starting)
     shared = shared_columns(overlaps)
     evidence, calibration = (
@@ -69,6 +72,8 @@ def grown_head(
     training, validation = added_material(
         earlier_material(starting, ground, dealt), dealt.training, dealt.validation, options.seed
     )
+    if ground.frozen == 0:
+        return in_base_columns(replaced(training, validation, options), ground)
     fitted = solve(
         ground.frozen_head,
         training,

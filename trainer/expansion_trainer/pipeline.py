@@ -119,6 +119,7 @@ def _train(work: _Work) -> RunReport:
         overlaps=overlaps,
         columns=_columns(work, starting, divided, overlaps),
         digests=bottlenecks.digests,
+        frozen=starting.frozen if run.mode is Mode.EXPAND else 0,
     )
 
     work.draft.note(evidence=_evidence(grown.dealt))
@@ -135,9 +136,9 @@ def _train(work: _Work) -> RunReport:
 
     enter(Stage.REPORT, "Writing the report")
     _advise(work, grown, head, scores)
-    return _report(
-        work, head, scores, [scanned.images[row] for row in grown.dealt.images[Side.TEST].tolist()]
-    )
+    reported = _head_report(head, run, grown.frozen)
+    test_images = [scanned.images[row] for row in grown.dealt.images[Side.TEST].tolist()]
+    return _report(work, reported, scores, test_images)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,6 +151,7 @@ class _Grown:
     overlaps: Sequence[Overlap]
     columns: Columns
     digests: NDArray[np.str_]  # of the scanned images' contents
+    frozen: int  # columns of the pretrained network's that the model keeps
 
 
 def _started_from(run: TrainingRun) -> str:
@@ -336,8 +338,7 @@ def _export(
     )
     drawn = procedural_image(0, backbone.input_size, PICTURES_SEED)
     candidate.written(folder, exported, samples, drawn)
-    if work.run.mode is Mode.EXPAND:
-        files.write(folder / layout.PACK, _pack(grown, exported, told))
+    files.write(folder / layout.PACK, _pack(grown, exported, told))
     work.draft.note(
         categories=len(categories),
         new_categories=[category for category in categories if category.group == "new"],
@@ -360,13 +361,15 @@ def _pack(grown: _Grown, exported: Exported, told: Detection | None) -> Pack:
         grown.dealt.kept(side, head.base_count, grown.digests) for side in (Side.TRAINING, Side.VALIDATION)
     )
     before = starting.pack or probes.bare(starting.backbone)
+    if head.base_count == 0:
+        before = pack.emptied(before)
     return pack.grown(before, after, training, validation, told.detector.state() if told else None)
 
 
 def _advise(work: _Work, grown: _Grown, head: Solved, scores: Scores) -> None:
     """What more evidence would buy, and which pictures first."""
     run, boundary = work.run, None
-    if run.mode is Mode.EXPAND:
+    if grown.frozen:
         near = _near(grown)
         work.draft.note(near_base=near)
         work.draft.add_findings(advice.findings(near))
@@ -393,11 +396,10 @@ def _near(grown: _Grown) -> list[NearCategory]:
     return nearest.near_categories(others, starting.categories, images)
 
 
-def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[SourceImage]) -> RunReport:
+def _report(work: _Work, head: HeadReport, scores: Scores, test_images: Sequence[SourceImage]) -> RunReport:
     missed = [(test_images[miss.index], miss) for miss in scores.misclassified]
-    reported = _head_report(head, work.run)
     work.draft.note(
-        head=reported,
+        head=head,
         metrics=scores.metrics,
         confusions=list(scores.confusions),
         misclassified=[
@@ -405,7 +407,7 @@ def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[Sou
             for image, miss in missed
         ],
     )
-    _write_summaries(work.stores, scores, reported)
+    _write_summaries(work.stores, scores, head)
     thumbnails = _thumbnails([image for image, _ in missed[: page.THUMBNAILS]])
     work.tracker.finish()
     report = work.draft.finished("Succeeded")
@@ -413,7 +415,7 @@ def _report(work: _Work, head: Solved, scores: Scores, test_images: Sequence[Sou
     return report
 
 
-def _head_report(head: Solved, run: TrainingRun) -> HeadReport:
+def _head_report(head: Solved, run: TrainingRun, frozen: int) -> HeadReport:
     return HeadReport(
         solver=head.solver,
         l2=head.l2,
@@ -423,8 +425,8 @@ def _head_report(head: Solved, run: TrainingRun) -> HeadReport:
         steal_rate_validation=head.steal_rate_validation,
         steal_images=head.steal_images,
         chosen_on=head.chosen_on,
-        base_rows_identical=head.base_count > 0,
-        steal_budget=run.training.steal_budget_percent / 100 if run.mode is Mode.EXPAND else None,
+        base_rows_identical=frozen > 0,
+        steal_budget=run.training.steal_budget_percent / 100 if frozen else None,
         random_projection=head.projected.projection.dimensions if head.projected else None,
         tried=[
             TriedHead(solver=one.solver, accuracy=one.score, chosen=one.solver == head.solver)

@@ -53,9 +53,9 @@ class PublishedVersion:
         document = self.files.get(_PACK_DOCUMENT)
         if document is None:
             raise PackRefused(
-                f"{self.place.uri} carries no pack, so nothing says how its categories look: a release before packs published it, or an"
-                " expansion of mode Replace. Let the expansion that owns it retrain with this release and mode Expand (raise its"
-                " spec.retrain.revision), and grow the version it then publishes."
+                f"{self.place.uri} carries no pack, so nothing says how its categories look: a release before packs published it. Let"
+                " the expansion that owns it retrain with this release (raise its spec.retrain.revision), and grow the version it then"
+                " publishes."
             )
         try:
             return files.read(self.place.below(layout.PACK), document.sha256)

@@ -45,7 +45,7 @@ class Dealt:
         Side, NDArray[np.int64]
     ]  # which scanned image each row of evidence of kind replay is
     core: Core | None  # what a pack carries, without today's images
-    evidence: tuple[Evidence, ...]  # for fitting
+    evidence: tuple[Evidence, ...]  # for fitting; none where no row is frozen: nothing would answer it
     calibration: tuple[Evidence, ...]
     base_test: Labelled | None  # held-out replay images; base columns
     bystanders: Evidence | None  # held-out images of no new category: photographs if there are any
@@ -90,7 +90,9 @@ class Known:
 def deal(divided: Divided, bottlenecks: Bottlenecks, known: Known = Known()) -> Dealt:
     """A pack's bottlenecks of frozen categories are evidence; those of earlier categories wait for head/chain.py."""
     known = replace(known, core=_others(known.core, bottlenecks))
-    held_out = {evidence.kind: evidence for evidence in _evidence(divided, bottlenecks, Side.TEST, known)}
+    held_out: dict[str, Evidence] = {
+        evidence.kind: evidence for evidence in _evidence(divided, bottlenecks, Side.TEST, known)
+    }
     frozen = known.frozen
     groups = bottlenecks.groups(divided.leaders)
     return Dealt(
@@ -107,11 +109,19 @@ def deal(divided: Divided, bottlenecks: Bottlenecks, known: Known = Known()) -> 
             for side, part in divided.replay.items()
         },
         core=known.core,
-        evidence=tuple(_evidence(divided, bottlenecks, Side.TRAINING, known)),
+        evidence=() if frozen == 0 else tuple(_evidence(divided, bottlenecks, Side.TRAINING, known)),
         calibration=tuple(_evidence(divided, bottlenecks, Side.VALIDATION, known)),
         base_test=_of_base(divided.replay[Side.TEST], bottlenecks),
-        bystanders=held_out.get("unlabelled") or held_out.get("pack") or held_out.get("procedural"),
+        bystanders=_bystanders(held_out, known),
     )
+
+
+def _bystanders(held_out: Mapping[str, Evidence], known: Known) -> Evidence | None:
+    """Photographs, where there is a frozen row that may answer them; where there is none, what the pack has of other categories."""
+    if known.frozen == 0 and known.core is not None:
+        core = known.core.where(known.core.calibrates)
+        return Evidence(kind="pack", bottlenecks=core.bottlenecks, labels=core.labels)
+    return held_out.get("unlabelled") or held_out.get("pack") or held_out.get("procedural")
 
 
 def _others(core: Core | None, bottlenecks: Bottlenecks) -> Core | None:

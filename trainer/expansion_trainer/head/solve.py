@@ -83,8 +83,8 @@ def replaced(training: Labelled, validation: Labelled, options: Options) -> Solv
         return gradient_descent.descend(None, training, validation, (), (), asked, 0.0, options.seed)
     if options.solver is Solver.DISCRIMINANT:
         raise InvalidRun(
-            "spec.training.head.solver: Discriminant places new categories beside a base's, and mode: Replace has none. Take solver:"
-            " Softmax or GradientDescent, or mode: Expand."
+            "spec.training.head.solver: Discriminant places new categories beside a pretrained network's own, and there are none: mode:"
+            " Replace left them out, here or in the model that is grown. Take solver: Softmax or GradientDescent, or mode: Expand."
         )
     return _solved(fit.replace(training, validation, options.seed))
 

@@ -110,6 +110,23 @@ def grown(
     return _answering(whole, after)
 
 
+def emptied(before: Pack) -> Pack:
+    """Of the same network without a category: what a model starts from that knows none but its own."""
+    size = len(before.head.weights)
+    return replace(
+        before,
+        categories=(),
+        head=Rows(weights=before.head.weights[:, :0], bias=before.head.bias[:0]),
+        groups=before.groups[:0],
+        temperature=1.0,
+        expansions=(),
+        statistics=sums.empty(0, size),
+        core=cores.empty(size),
+        state={},
+        images="",
+    )
+
+
 def _unknown(images: Images, known: NDArray[np.bool_]) -> tuple[Array, Labels]:
     rows = ~known[images.labels]
     return images.bottlenecks[rows], images.labels[rows]
