@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(BIN)/pytest
 BENCH = --data "$${EXPANSION_TEST_DATA:?set EXPANSION_TEST_DATA to the folder of test data}" --out build/bench
 
-.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-failover test-cluster check format crds control-plane bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve diagrams bench-operator bench-documents locks clean
+.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-failover test-cluster test-faults test-faults-full check format crds control-plane bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve diagrams bench-operator bench-documents locks clean
 
 help:  ## What can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ test-failover: $(READY)  ## Fifty leaders killed during runs: no Job twice, no g
 
 test-cluster: $(READY)  ## The images and the chart on the cluster that KUBECONFIG names
 	@$(PYTEST) tests/cluster tests/rules
+
+test-faults: $(READY)  ## Every call of a life fails once, the operator is killed, events are lost: does it end the same?
+	@$(BIN)/python tests/apiserver/faults_run.py
+
+test-faults-full: $(READY)  ## The same with every fault at every call: an hour or more
+	@$(BIN)/python tests/apiserver/faults_run.py --full
 
 check: $(READY)  ## Format, lint, types, layers, generated files
 	@$(BIN)/ruff format --check .

@@ -54,8 +54,14 @@ def say(line: str) -> None:
 class ControlPlane:
     """Start it with `with`; `kubeconfig` is an administrator's. Everything is removed at the end; logs stay after a failure."""
 
-    def __init__(self, binaries: Mapping[str, Path] | None = None, folder: Path | None = None) -> None:
-        self._binaries = binaries
+    def __init__(
+        self,
+        binaries: Mapping[str, Path] | None = None,
+        folder: Path | None = None,
+        waits_for_definitions: bool = False,
+    ) -> None:
+        """`waits_for_definitions`: controllers are started later, by `start_controllers`."""
+        self._binaries, self._waits = binaries, waits_for_definitions
         self._made = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="expansion-control-plane-"))
         self.kubeconfig = self.folder / "kubeconfig"
@@ -82,6 +88,11 @@ class ControlPlane:
     def url(self) -> str:
         return f"https://127.0.0.1:{self._port}"
 
+    def start_controllers(self, controllers: str = _CONTROLLERS) -> None:
+        """`controllers`: as the manager's flag has them. Garbage collection learns of a kind defined later after half a minute."""
+        binary = self._programs()[programs.CONTROLLERS]
+        self._run(programs.CONTROLLERS, _manager(binary, self.folder, free_port(), controllers))
+
     def stop(self, keep: bool = False) -> None:
         """`keep` leaves the folder with the logs and says where it is."""
         for name in reversed(list(self._processes)):
@@ -92,7 +103,7 @@ class ControlPlane:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:
-        found = self._binaries or programs.obtain(programs.ALL, Places.of(dict(os.environ)), say)
+        found = self._programs()
         self.logs.mkdir(parents=True, exist_ok=True)
         self._port = free_port()
         self._write_credentials()
@@ -101,7 +112,11 @@ class ControlPlane:
         self._run(programs.API_SERVER, _api_server(found[programs.API_SERVER], self.folder, etcd, self._port))
         self._wait("readyz", "https", self._port)
         self.kubeconfig.write_text(_kubeconfig(self.folder, self.url, self._token))
-        self._run(programs.CONTROLLERS, _controllers(found[programs.CONTROLLERS], self.folder, free_port()))
+        if not self._waits:
+            self.start_controllers()
+
+    def _programs(self) -> Mapping[str, Path]:
+        return self._binaries or programs.obtain(programs.ALL, Places.of(dict(os.environ)), say)
 
     def _write_credentials(self) -> None:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -191,13 +206,13 @@ def _api_server(binary: Path, folder: Path, etcd: str, port: int) -> list[str]:
     ]
 
 
-def _controllers(binary: Path, folder: Path, port: int) -> list[str]:
+def _manager(binary: Path, folder: Path, port: int, controllers: str) -> list[str]:
     return [
         str(binary),
         f"--kubeconfig={folder / 'kubeconfig'}",
         f"--service-account-private-key-file={folder / 'sa.key'}",
         f"--root-ca-file={folder / 'certificates' / 'apiserver.crt'}",
-        f"--controllers={_CONTROLLERS}",
+        f"--controllers={controllers}",
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
         f"--secure-port={port}",

@@ -54,7 +54,7 @@ async def run(given: Options) -> None:
     health.serve(*given.health_address, alive=watchers.problem, ready=ready, remark=watchers.remark)
 
     async def keys() -> list[Key]:
-        return await asyncio.to_thread(_untold, cluster, reconciler)
+        return await asyncio.to_thread(untold, cluster, reconciler)
 
     tasks = [asyncio.create_task(watchers.look(), name="watcher probe")]
     if elector:
@@ -81,7 +81,7 @@ async def run(given: Options) -> None:
         await asyncio.to_thread(elector.give_back)
 
 
-def _untold(cluster: Cluster, reconciler: Reconciler) -> list[Key]:
+def untold(cluster: Cluster, reconciler: Reconciler) -> list[Key]:
     """Of all that is not as we know it, and all that is gone. Also teaches us who uses which output, before the first Job is created."""
     untold = []
 

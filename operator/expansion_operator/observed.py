@@ -126,6 +126,9 @@ class Observed:
     job: JobSeen | None = None  # of the current run
     old_jobs: tuple[JobSeen, ...] = ()  # of earlier runs of this resource, still there
     versions: tuple[VersionSeen, ...] = ()  # ascending
+    remains: frozenset[int] = (
+        frozenset()
+    )  # of versions that are half removed, or whose publication was killed
     serving_document: ServingDocument | None = None
     held_versions: frozenset[int] = frozenset()  # that runs of other resources are growing
     deployment: DeploymentSeen | None = None

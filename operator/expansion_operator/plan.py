@@ -146,17 +146,26 @@ def _outdated_versions(observed: Observed, finding: Finding | None) -> tuple[Pru
     """Only when all is well: never what is wanted, what a model server or another run uses, nor what continues the indices."""
     if finding is not None or observed.expansion.spec.suspend or observed.serving_document is None:
         return ()
-    numbers = sorted(seen.manifest.version for seen in observed.versions)
+    newest = sorted(seen.manifest.version for seen in observed.versions)[-_kept_versions(observed) :]
+    if len(newest) < _kept_versions(observed):
+        return ()
+    there = {*(seen.manifest.version for seen in observed.versions), *observed.remains}
+    kept = _used_versions(observed)
+    return tuple(Prune(version=number) for number in sorted(there - kept) if number < newest[0])
+
+
+def _kept_versions(observed: Observed) -> int:
+    return observed.expansion.spec.output.keep_versions
+
+
+def _used_versions(observed: Observed) -> set[int]:
     continued = lineage.continued([seen.manifest for seen in observed.versions])
-    used = {n for agent in observed.agents for n in (agent.live_version, agent.desired_version)}
-    kept = {
-        *numbers[-observed.expansion.spec.output.keep_versions :],
-        *used,
+    return {
+        *(n for agent in observed.agents for n in (agent.live_version, agent.desired_version) if n),
         *observed.held_versions,
-        observed.serving_document.version,
-        continued.version if continued else 0,
+        *((observed.serving_document.version,) if observed.serving_document else ()),
+        *((continued.version,) if continued else ()),
     }
-    return tuple(Prune(version=number) for number in numbers if number not in kept)
 
 
 def _requeue_after(observed: Observed, finding: Finding | None, until_due: float | None) -> float | None:

@@ -42,6 +42,8 @@ LEAST_POLL = 10.0
 """Seconds; listing a bucket costs money, whatever spec.retrain.pollInterval says."""
 REPORT_GRACE = {JobPhase.SUCCEEDED: timedelta(seconds=30), JobPhase.FAILED: timedelta(seconds=5)}
 """How long after a Job's end its report may still appear: some stores list late."""
+ENDING_GRACE = timedelta(seconds=60)
+"""How long a trainer that has reported its failure may take to end."""
 RELIST_GRACE = timedelta(seconds=60)
 """How long a new listing may still show the images of the run that found others."""
 DATASET_CHANGED = REASONS[ExitCode.DATASET_CHANGED]
@@ -207,13 +209,27 @@ def dataset_changed(observed: Observed, now: datetime) -> Finding | None:
     return _listed_again(failure[1], requeue_after=0.0 if since is None else BUSY)
 
 
-def run_failed(observed: Observed, _: datetime) -> Finding | None:
+def run_failed(observed: Observed, now: datetime) -> Finding | None:
     """From the report, or as recorded earlier: a failed run is never started again, Job or no Job."""
     failure = run_failure(observed)
     if failure is None:
         return None
     is_active = has_own_job(observed) and observed.job is not None and observed.job.phase not in REPORT_GRACE
-    return _training_failed(observed, *failure, then=Next.STOP if is_active else Next.WAIT, ends_run=True)
+    is_ending = is_active and _has_just_failed(observed, now)
+    return _training_failed(
+        observed,
+        *failure,
+        then=Next.STOP if is_active and not is_ending else Next.WAIT,
+        ends_run=True,
+        requeue_after=BUSY if is_ending else None,
+    )
+
+
+def _has_just_failed(observed: Observed, now: datetime) -> bool:
+    """By its report: its pod ends by itself then, and people read its logs."""
+    report = report_of(observed)
+    at = moment(report.finished_at) if report else None
+    return at is not None and abs(now - at) <= ENDING_GRACE
 
 
 def job_name_taken(observed: Observed, _: datetime) -> Finding | None:

@@ -169,7 +169,9 @@ class Reconciler:
         memory.version, memory.list_again = version, plan.relist
         self._announce(body, plan.actions)
         self.audience.seen(expansion, plan.status)
-        return AGAIN_SOON if wrote and not refusals else self._rest(observed, plan, memory)
+        # What was refused last time and is not any more may have held something back.
+        goes_on = not refusals and (wrote or observed.refusals)
+        return AGAIN_SOON if goes_on else self._rest(observed, plan, memory)
 
     def _rest(self, observed: Observed, plan: Plan, memory: _Memory) -> float:
         """Seconds until everything is looked at again, or the images are due."""
@@ -295,7 +297,8 @@ class Reconciler:
         if seen.base_trouble is None:
             listed = self.listings.get(storage, seen.expansion, now, newer_than, seen.base)
             seen, memory.list_again = self._with_listing(seen, listed), False
-        seen = replace(seen, versions=storage.versions(), serving_document=storage.serving())
+        versions, remains = storage.versions()
+        seen = replace(seen, versions=versions, remains=remains, serving_document=storage.serving())
         wanted = starts.on_schedule(starts.identified(seen), jobs, self.clock.now())
         current = starts.with_earlier_run(wanted, jobs)
         behind = self._seen_of_run(current, storage, jobs)

@@ -24,7 +24,7 @@ from expansion_operator.observed import BaseSeen, ReportSeen, Trouble, VersionSe
 from expansion_operator.policies import poll_seconds
 from expansion_storage import Credentials, Entry, ObjectMissing, StorageError, StorageRefused, open_prefix
 from expansion_storage.prefix import Prefix
-from expansion_storage.publication import prune, publish, published
+from expansion_storage.publication import prune, publish, shelf
 
 SecretData = dict[str, str]
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -158,9 +158,11 @@ class Storage:
         except ValidationError:
             return None
 
-    def versions(self) -> tuple[VersionSeen, ...]:
-        found = published(self._output)
-        return tuple(VersionSeen(manifest=manifest, manifest_sha256=digest) for manifest, digest in found)
+    def versions(self) -> tuple[tuple[VersionSeen, ...], frozenset[int]]:
+        """Those that are committed, and the numbers of what is left of others."""
+        found = shelf(self._output)
+        seen = (VersionSeen(manifest=manifest, manifest_sha256=digest) for manifest, digest in found.versions)
+        return tuple(seen), found.remains
 
     def serving(self) -> ServingDocument | None:
         content = self._read(layout.SERVING)

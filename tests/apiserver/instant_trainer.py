@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 
 from expansion_contract import environment, layout
@@ -38,21 +40,29 @@ def main() -> int:
     folder, _, name = address.rpartition("/")
     access = environment.storage_access(os.environ)
     run = TrainingRun.model_validate_json(open_prefix(folder, access).read(name))
-    output = open_prefix(run.output, access)
+    place = partial(open_prefix, access=access)
+    output = place(run.output)
     behaviour, _, detail = _behaviour(output, run).partition(":")
     print(f"attempt of run {run.run_id}: {behaviour} {detail}", flush=True)
     _progress(output, run, 10)
+    code = _behave(place, run, behaviour, detail)
+    print(f"it ends with {code}")
+    return code
+
+
+def _behave(place: Callable[[str], Prefix], run: TrainingRun, behaviour: str, detail: str) -> int:
+    output = place(run.output)
     match behaviour:
         case "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         case "out-of-memory":
             _use_memory()
         case "fail":
-            return _fail(output, run, int(detail))
+            return fail(output, run, int(detail))
         case "images-changed":
-            return _fail(output, run, ExitCode.DATASET_CHANGED)
+            return fail(output, run, ExitCode.DATASET_CHANGED)
         case "overlap":
-            return _fail(output, run, ExitCode.BAD_DATASET, "CategoryOverlap")
+            return fail(output, run, ExitCode.BAD_DATASET, "CategoryOverlap")
         case "no-report":
             return 0
         case "future-report":
@@ -60,7 +70,7 @@ def main() -> int:
             return 0
         case "slow":
             time.sleep(float(detail))
-    return _succeed(output, run, float(detail) if behaviour == "succeed" and detail else 0.95)
+    return succeed(place, run, float(detail) if behaviour == "succeed" and detail else 0.95)
 
 
 def _behaviour(output: Prefix, run: TrainingRun) -> str:
@@ -88,9 +98,8 @@ def _progress(output: Prefix, run: TrainingRun, percent: int) -> None:
     output.write(layout.run(run.run_id, layout.PROGRESS), progress.to_json())
 
 
-def _fail(output: Prefix, run: TrainingRun, code: int, reason: str = "") -> int:
+def fail(output: Prefix, run: TrainingRun, code: int, reason: str = "") -> int:
     """As the trainer does: it reports what it knows to be permanent."""
-    print(f"it ends with {code}")
     if 10 <= code < 20:
         from expansion_contract.exit_codes import REASONS
 
@@ -107,8 +116,9 @@ def _fail(output: Prefix, run: TrainingRun, code: int, reason: str = "") -> int:
     return code
 
 
-def _succeed(output: Prefix, run: TrainingRun, accuracy: float) -> int:
-    categories = _categories(run)
+def succeed(place: Callable[[str], Prefix], run: TrainingRun, accuracy: float) -> int:
+    """`place`: the way to an address."""
+    output, categories = place(run.output), _categories(place, run)
     listed = json.dumps([category.to_wire() for category in categories])
     files = {"saved_model.pb": b"a model", layout.CATEGORIES: listed.encode()}
     for path, content in files.items():
@@ -118,15 +128,14 @@ def _succeed(output: Prefix, run: TrainingRun, accuracy: float) -> int:
     return 0
 
 
-def _categories(run: TrainingRun) -> list[Category]:
+def _categories(place: Callable[[str], Prefix], run: TrainingRun) -> list[Category]:
     """Those of the base that is grown, else a thousand; then the new ones at the indices that the run keeps for them."""
-    access = environment.storage_access(os.environ)
     if run.model is None:
         base = [Category(index=index, name=f"base {index}", group="base") for index in range(1000)]
     else:
-        listed = json.loads(open_prefix(run.model.uri, access).read(layout.CATEGORIES))
+        listed = json.loads(place(run.model.uri).read(layout.CATEGORIES))
         base = [Category.model_validate({**one, "group": "base"}) for one in listed]
-    folders = {category_of(entry.key) for entry in open_prefix(run.categories.images, access).list()}
+    folders = {category_of(entry.key) for entry in place(run.categories.images).list()}
     today = {folder for folder in folders if folder}
     new = [*run.given, *sorted(today - set(run.given))]
     return base + [

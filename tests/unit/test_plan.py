@@ -39,6 +39,7 @@ from expansion_contract.exit_codes import ExitCode
 from expansion_contract.resource import FINALIZER, RETRAIN_ANNOTATION, HistoryEntry, RunStatus
 from expansion_contract.version import ServingDocument
 from expansion_operator import starts
+from expansion_operator.conditions import stamp
 from expansion_operator.observed import (
     Announce,
     Apply,
@@ -476,6 +477,15 @@ def test_a_failed_report_is_latched_with_its_own_words_and_never_started_again()
     assert says(planned(forgotten), "Serving") == ("True", "Live")
 
 
+def test_a_job_that_has_just_reported_its_failure_is_left_to_end_and_one_that_goes_on_is_stopped() -> None:
+    """Its report comes before its end; people read the logs of its pod."""
+    report = reported(OTHER_RUN, outcome="Failed", reason="BadDataset", metrics=None, finished_at=stamp(NOW))
+    observed = replace(CHANGED, report=report, job=job(of=OTHER_RUN, phase=JobPhase.RUNNING))
+    soon, late = planned(observed, 10), planned(observed, 61)
+    assert (says(soon, "Stalled"), only(soon, Delete), soon.requeue_after) == (("True", "BadDataset"), (), 5)
+    assert only(late, Delete) == (Delete(kind="Job", name=job(of=OTHER_RUN).name),)
+
+
 def test_images_that_changed_during_the_run_are_listed_again_at_once_and_nobody_failed() -> None:
     observed = replace(CHANGED, report=failed("DatasetChanged", "3 images are others now.", OTHER_RUN))
     result = planned(observed)
@@ -686,6 +696,18 @@ FULL = replace(
 
 def test_versions_beyond_those_to_keep_are_removed_oldest_first() -> None:
     assert only(planned(FULL), Prune) == (Prune(version=1), Prune(version=2), Prune(version=3))
+
+
+def test_a_removal_that_was_cut_short_is_ended() -> None:
+    """Its manifest went first: nothing counts it as a version any more."""
+    cut_short = replace(FULL, versions=FULL.versions[3:], remains=frozenset({2, 3}))
+    assert only(planned(cut_short), Prune) == (Prune(version=2), Prune(version=3))
+    assert only(planned(replace(cut_short, agents=(agent(8), agent(2)))), Prune) == ()
+
+
+def test_a_version_without_its_manifest_can_be_restored_until_so_many_newer_ones_are_there() -> None:
+    lost = replace(FULL, versions=(*FULL.versions[3:5], *FULL.versions[6:]), remains=frozenset({6}))
+    assert only(planned(lost), Prune) == ()
 
 
 def test_a_version_that_is_wanted_or_still_answers_is_never_removed() -> None:

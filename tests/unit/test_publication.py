@@ -14,7 +14,7 @@ from expansion_contract import layout
 from expansion_contract.report import File, RunReport
 from expansion_contract.run import Owner, PublishedBase, StorageAccess
 from expansion_storage import Credentials, Prefix, StorageRefused, StorageUnavailable, open_prefix
-from expansion_storage.publication import prune, publish, published
+from expansion_storage.publication import prune, publish, published, shelf
 
 OWNER = Owner(namespace="default", name="digits")
 FILES = {"saved_model.pb": b"graph", "variables/variables.index": b"index", "assets.extra/golden.json": b"{}"}
@@ -156,6 +156,18 @@ def test_a_removal_killed_after_its_first_step_leaves_no_version(tmp_path: Path)
     with pytest.raises(Killed):
         prune(KilledAfter(output, iter(range(1))), 1)
     assert published(output) == []
+
+
+def test_what_a_killed_removal_leaves_is_known_and_what_is_being_published_is_no_remains(
+    output: Prefix,
+) -> None:
+    report = candidate(output)
+    for number in (2, 3):
+        publish(output, report, OWNER, number, AT)
+    output.write(layout.version(1, "saved_model.pb"), b"left by a killed removal")
+    output.write(layout.version(4, "saved_model.pb"), b"being published")
+    assert [manifest.version for manifest, _ in shelf(output).versions] == [2, 3]
+    assert shelf(output).remains == {1}
 
 
 @pytest.mark.parametrize("path", ["../../elsewhere", "/etc/passwd", "manifest.json", ""])

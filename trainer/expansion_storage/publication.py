@@ -5,6 +5,7 @@ The operator and the command line publish by the same lines. Everything here may
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pydantic import ValidationError
@@ -22,6 +23,14 @@ class _Told(Lenient):
     """Of a run's document, whatever release wrote it."""
 
     model: PublishedBase | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """Every committed version, as `published` gives them, and the numbers of those that hold files and can never be committed."""
+
+    versions: list[tuple[VersionManifest, str]]
+    remains: frozenset[int]
 
 
 def publish(output: Prefix, report: RunReport, owner: Owner, version: int, at: str) -> VersionManifest:
@@ -51,26 +60,34 @@ def publish(output: Prefix, report: RunReport, owner: Owner, version: int, at: s
 
 def published(output: Prefix) -> list[tuple[VersionManifest, str]]:
     """Every committed version with the SHA-256 of its manifest's bytes, ascending."""
-    numbers = sorted(
-        number for entry in output.list("versions/") if (number := layout.version_of(entry.key)) is not None
+    return shelf(output).versions
+
+
+def shelf(output: Prefix) -> Shelf:
+    """What lies below versions/, in one listing."""
+    numbers = set(_numbers(output))
+    versions = [seen for number in sorted(numbers) if (seen := _committed(output, number))]
+    committed = {manifest.version for manifest, _ in versions}
+    newest = max(committed, default=0)
+    return Shelf(
+        versions=versions, remains=frozenset(number for number in numbers - committed if number < newest)
     )
-    return [seen for number in numbers if (seen := _committed(output, number))]
 
 
 def prune(output: Prefix, version: int) -> None:
     """Removes a version, and what killed publications left under smaller numbers: those are never given again."""
     output.delete(layout.version(version, layout.MANIFEST))
-    committed = {manifest.version for manifest, _ in published(output)}
-    for number in sorted(set(_numbers(output)) - committed):
+    for number in sorted({version, *shelf(output).remains}):
         if number <= version:
             _sweep(output, number, keep=frozenset())
 
 
 def _committed(output: Prefix, version: int) -> tuple[VersionManifest, str] | None:
     key = layout.version(version, layout.MANIFEST)
-    if output.find(key) is None:
+    try:
+        content = output.read(key)
+    except ObjectMissing:
         return None
-    content = output.read(key)
     try:
         manifest = VersionManifest.model_validate_json(content)
     except ValidationError:
