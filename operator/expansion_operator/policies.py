@@ -597,6 +597,19 @@ def rolling_out(observed: Observed, _: datetime) -> Finding | None:
     return _rolling("RollingOut", message)
 
 
+def next_run_waits(observed: Observed, _: datetime) -> Finding | None:
+    """The run that might end first has, and answers; what is wanted now is another one."""
+    if observed.waiting_run is None:
+        return None
+    return Finding(
+        stage=Stage.ROLLOUT,
+        reason="NextRun",
+        message=f"Run {observed.run_id} has ended and answers; run {observed.waiting_run} follows.",
+        phase="Pending",
+        requeue_after=SOON,
+    )
+
+
 def _why_not_all(observed: Observed, live: int) -> str:
     """What can be said beyond the numbers."""
     ready = observed.deployment.ready_replicas if observed.deployment else 0
@@ -664,6 +677,7 @@ POLICIES: tuple[Policy, ...] = (
     model_server_failed,
     pods_not_starting,
     rolling_out,
+    next_run_waits,
 )
 
 

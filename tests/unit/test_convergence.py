@@ -474,3 +474,23 @@ def test_only_so_many_versions_are_kept_and_the_served_one_among_them() -> None:
         world.settle()
     assert [seen.manifest.version for seen in world.versions] == [4, 5]
     assert world.live == 5
+
+
+def test_it_is_not_ready_while_a_newer_run_waits_for_an_earlier_one_that_is_served_already() -> None:
+    """The edit comes between the first answer of version 2 and the look that would have seen it."""
+    world = World()
+    world.settle()
+    world.images = "b"
+    while world.live != 2:
+        world.look()
+        world.pass_time()
+    world.edit(retrain={"updatePolicy": "Finish", "revision": 1})
+    said = []
+    for _ in range(10):
+        waits = world.observed().waiting_run is not None
+        world.look()
+        said.append((waits, kstatus(world.expansion)))
+        world.pass_time()
+    assert (True, "InProgress") in said
+    assert (True, "Current") not in said
+    assert (len(world.started), said[-1]) == (3, (False, "Current"))

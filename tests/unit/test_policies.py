@@ -131,6 +131,7 @@ def _stages_of_policies(tree: ast.Module) -> list[Stage]:
         "model_server_failed": replace(SETTLED, agents=(agent(None, state="Failed"),)),
         "pods_not_starting": replace(SETTLED, agents=(), deployment=replace(DEPLOYMENT, waiting=STALE)),
         "rolling_out": replace(SETTLED, agents=()),
+        "next_run_waits": replace(SETTLED, waiting_run="9" * 16),
     }
     findings = [policy(worlds[policy.__name__], NOW) for policy in policies.POLICIES]  # type: ignore[attr-defined]
     return [finding.stage for finding in findings if finding is not None]
