@@ -15,8 +15,8 @@ from expansion_trainer.head.calibration import (
     allowed,
     ceiling,
     halfway,
-    likeness,
     offset,
+    reserve,
     thrifty,
 )
 
@@ -89,19 +89,18 @@ def test_a_photograph_counts_as_much_as_it_weighs() -> None:
     assert gaps(SOLID, seen, weights=weights).steal_rate(0.0) == pytest.approx(0.2 / 398.2)
 
 
-def test_without_photographs_the_offset_falls_with_the_likeness_of_old_and_new() -> None:
+def test_without_photographs_the_offset_keeps_a_reserve() -> None:
     safe = np.full(400, -6.0)
-    alike, unlike = (
-        ceiling(gaps(SOLID, safe, photographs=False, likeness=seen), 0.005) for seen in (0.5, 0.1)
-    )
-    assert alike < unlike < 0
-    assert ceiling(gaps(SOLID, safe, likeness=0.5), 0.005) == 6.0, "photographs know better"
+    assert ceiling(gaps(SOLID, safe, photographs=False, reserve=1.5), 0.005) == -1.5
+    assert ceiling(gaps(SOLID, safe, reserve=1.5), 0.005) == 6.0, "photographs know better"
 
 
-def test_likeness_is_how_sure_the_base_is_of_new_images() -> None:
-    logits = np.log([[0.7, 0.2, 0.1], [0.3, 0.4, 0.3]])
-    assert likeness(logits.max(axis=1), np.zeros(2)) == pytest.approx(0.55)
-    assert likeness(np.full(3, -inf), np.full(3, -inf)) == 0.0, "there is no base"
+def test_the_reserve_grows_with_the_likeness_of_old_and_new_and_with_the_looseness_of_rows() -> None:
+    sure, unsure = (np.log([[top, 1 - top]]).max(axis=1) for top in (0.9, 0.5))
+    rivals = np.zeros(1)
+    assert reserve(sure, rivals) > reserve(unsure, rivals) > 0
+    assert reserve(sure, rivals, 1e-5) > reserve(sure, rivals, 1e-4) > reserve(sure, rivals, 1e-3) >= 0
+    assert reserve(np.full(3, -inf), np.full(3, -inf)) == 0.0, "there is no base"
 
 
 def test_procedural_images_may_lower_it() -> None:

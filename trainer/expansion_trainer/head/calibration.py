@@ -6,7 +6,7 @@ All gaps here come from images that the answering head was not fitted on; on its
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import floor, inf
+from math import floor, inf, log
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -18,8 +18,9 @@ COST = 0.01
 """Share of rightly answered new images that may be given up for the safety of the base; measured in benchmarks/README.md."""
 MARGIN = 3.0
 """Logits, a factor of 20 between the scores: as far from a steal as an image needs to be."""
-UNSEEN = 3.4
-"""Logits for each unit of likeness by which the offset is lowered where no photograph says what is stolen; measured in benchmarks/README.md."""
+UNSEEN, UNSEEN_LOOSER, UNSEEN_AT = 3.4, 1.8, 1e-4
+"""Logits in reserve for each unit of likeness at an L2 of 1e-4, and more of them for every factor of e that rows are looser; measured in
+benchmarks/README.md."""
 SHARPEST, FLATTEST = 0.2, 5.0
 PRIOR_WIDTH = 0.5
 """Standard deviation of log temperature before anything is seen: few images hardly move it from 1."""
@@ -31,7 +32,7 @@ class Gaps:
     bystanders: Doubles  # (m,), of images of no new category
     photographs: bool  # the bystanders are photographs, not procedural images
     weights: Doubles | None = None  # (m,), how much each bystander counts, the greatest 1; None: all alike
-    likeness: float = 0.0  # how sure the base is of its answers to new images, on average: 0 to 1
+    reserve: float = 0.0  # how far below 0 the offset stays where no photograph says what is stolen
 
     def steals(self, offset: float) -> int:
         return int(np.sum(self.bystanders + offset > 0))
@@ -68,21 +69,25 @@ def offset(gaps: Gaps, steal_budget: float) -> float:
 def ceiling(gaps: Gaps, steal_budget: float) -> float:
     """Above 0 only on the word of enough photographs: procedural images, and few of anything, under-state steals.
 
-    Where there are procedural images only, nothing has told how near the old categories come to the new ones, except that the new
-    ones come as near to the old: the surer the base is of its wrong answers to them, the lower.
+    Where there are only procedural ones the offset keeps a reserve.
     """
     if len(gaps.bystanders) == 0:
         return 0.0
     level, is_known = _level(gaps, steal_budget)
     if not gaps.photographs:
-        return min(-level, -UNSEEN * gaps.likeness)
+        return min(-level, -gaps.reserve)
     return -level if is_known else min(-level, 0.0)
 
 
-def likeness(best_old: Doubles, rivals: Doubles) -> float:
-    """The base's mean score of its answer; (n,) the highest of its logits and their log sum exp. 0 where there is no base."""
+def reserve(best_old: Doubles, rivals: Doubles, l2: float = UNSEEN_AT) -> float:
+    """(n,) the highest of the base's logits of new images, and their log sum exp. 0 where there is no base.
+
+    Nothing but these tells how near old images come to new categories when there is no photograph of anything old: by so much as new
+    ones come near to the old, which is how sure the base is of its wrong answers (likeness, 0 to 1). Looser rows reach farther.
+    """
     seen = np.isfinite(rivals)
-    return float(np.exp(best_old[seen] - rivals[seen]).mean()) if seen.any() else 0.0
+    likeness = float(np.exp(best_old[seen] - rivals[seen]).mean()) if seen.any() else 0.0
+    return likeness * max(0.0, UNSEEN + UNSEEN_LOOSER * log(UNSEEN_AT / l2))
 
 
 def _level(gaps: Gaps, rate: float) -> tuple[float, bool]:

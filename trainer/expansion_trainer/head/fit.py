@@ -152,14 +152,13 @@ def _held_out(stuff: Material, whole: Rows, parts: list[Rows]) -> HeldOut:
 
 def _candidate(task: Task, l2: float, rows: Rows, held_out: HeldOut) -> Candidate:
     right = held_out.is_new & (held_out.logits.argmax(axis=1) == held_out.images.targets)
+    new = held_out.images.where(held_out.is_new)
     gaps = Gaps(
         new=held_out.gaps[right],
         bystanders=held_out.gaps[held_out.images.is_witness],
         photographs=task.material.photographs,
         weights=task.material.counted,
-        likeness=boundary.likeness(
-            held_out.images.best_old[held_out.is_new], held_out.images.rivals[held_out.is_new]
-        ),
+        reserve=boundary.reserve(new.best_old, new.rivals, l2),
     )
     offset = boundary.offset(gaps, task.steal_budget)
     return Candidate(

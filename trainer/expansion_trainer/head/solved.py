@@ -127,7 +127,7 @@ class Judged:
             bystanders=self.bystanders.gaps,
             photographs=self.photographs,
             weights=self.counted,
-            likeness=boundary.likeness(self.new.best_old, self.new.rivals),
+            reserve=boundary.reserve(self.new.best_old, self.new.rivals),
         )
 
     @property
