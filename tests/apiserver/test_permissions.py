@@ -21,6 +21,8 @@ ASKED_BY_ADMISSION: set[Permission] = {
 """Needed, and asked for inside the API server: the plugin OwnerReferencesPermissionEnforcement, which is on here, lets nobody
 set an owner reference without it, and writes nothing into the audit log."""
 LEASE = "operator"
+PATIENCE = 240
+"""Seconds: nothing here is about speed."""
 
 
 @pytest.fixture
@@ -88,7 +90,7 @@ def live(team: Team, wait_for_condition: Waiter, kubeconfig: Path) -> None:
     """Made, trained, served, stopped, trained again, grown by another one, queued, no longer served, deleted with its storage."""
     models = {"models": f"s3://{team.bucket}/models/", "deletionPolicy": "Delete"}
     team.apply(output=models, serving=SERVED)
-    wait_for_condition("flowers", "Ready")
+    wait_for_condition("flowers", "Ready", timeout=PATIENCE)
     team.behave("slow:600")
     team.patch(retrain={"revision": 1})
     wait_for_condition("flowers", "Trained", "Unknown", reason="Running")
@@ -98,7 +100,7 @@ def live(team: Team, wait_for_condition: Waiter, kubeconfig: Path) -> None:
         wait_for(lambda: len(team.jobs()) == 1, "the Job to be stopped")
         team.behave("succeed")
         team.patch(suspend=False)
-        wait_for_condition("flowers", "Ready")
+        wait_for_condition("flowers", "Ready", timeout=PATIENCE)
     assert team.versions() == [1, 2]
     team.apply(
         "more",
@@ -110,7 +112,7 @@ def live(team: Team, wait_for_condition: Waiter, kubeconfig: Path) -> None:
         wait_in_a_queue(team, wait_for_condition, kubeconfig)
     team.patch(serving={"mode": "None"})
     wait_for(lambda: not team.api.list("services", team.namespace), "the Service to be gone")
-    wait_for_condition("more", "Ready")
+    wait_for_condition("more", "Ready", timeout=PATIENCE)
     assert team.get()["metadata"]["finalizers"] == [FINALIZER]
     team.api.delete(EXPANSIONS, team.namespace, "flowers")
     wait_for(lambda: team.api.find(EXPANSIONS, team.namespace, "flowers") is None, "the resource to be gone")
@@ -124,7 +126,7 @@ def wait_in_a_queue(team: Team, wait_for_condition: Waiter, kubeconfig: Path) ->
     take_into_queue(kubeconfig, team.namespace, job, QuotaReserved=("False", "no GPU left"))
     wait_for(lambda: "no GPU left" in message(team.get("queued"), "Trained"), "Kueue's words")
     team.api.patch("jobs", team.namespace, job["metadata"]["name"], {"spec": {"suspend": False}})
-    wait_for_condition("queued", "Ready")
+    wait_for_condition("queued", "Ready", timeout=PATIENCE)
 
 
 def test_an_operator_of_the_whole_cluster_reads_no_secret_unless_it_is_let_and_says_how(
@@ -144,7 +146,7 @@ def test_no_pod_of_ours_holds_a_token(
     """The API server's own admission would mount one into every pod that does not refuse it."""
     with Operator(kubeconfig, tmp_path / "operator.log", team.namespace):
         team.apply(serving=SERVED)
-        wait_for_condition("flowers", "Ready")
+        wait_for_condition("flowers", "Ready", timeout=PATIENCE)
         pods = team.api.list("pods", team.namespace)
     components = {pod["metadata"]["labels"]["app.kubernetes.io/component"] for pod in pods}
     assert components == {"trainer", "model-server"}
