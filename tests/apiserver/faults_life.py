@@ -26,6 +26,7 @@ from expansion_operator.cluster import Cluster
 from expansion_operator.metrics import OperatorMetrics
 from expansion_operator.observed import Settings
 from expansion_operator.plan import plan
+from expansion_operator.policies import SOON
 from expansion_operator.reconcile import Clock, Reconciler
 from expansion_operator.work_queue import Backoff
 
@@ -289,7 +290,8 @@ class Life:
             seen = self.world.seen()
             is_told = self.operator.hears(before, seen)
             wrote = any(call.server == S3 and not call.is_read for call in self.line.calls[began:])
-            if not (is_told or wrote) and phase.reached(seen.resource):
+            comes_back = delay is not None and delay <= SOON
+            if not (is_told or wrote or comes_back) and phase.reached(seen.resource):
                 return seen, []
             if is_told:
                 continue
