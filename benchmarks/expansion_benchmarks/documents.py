@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expansion_benchmarks import many, overlap, sequence, tables, timing
+from expansion_benchmarks import many, operating, overlap, sequence, tables, timing
 from expansion_benchmarks.frontier import NAMES, SHOWN, TITLES
 from expansion_benchmarks.tables import table
 
@@ -77,6 +77,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "many": ("many.json", many.shown),
     "exported": ("exported.json", tables.exported),
     "solve": ("solve.json", timing.shown),
+    "operator": ("operator.json", operating.shown),
 }
 
 

@@ -63,12 +63,20 @@ class _Request:
     content_type: str = "application/json"
 
 
+@dataclass(frozen=True)
+class Live:
+    """An object as it was read a moment ago; None if there was none."""
+
+    body: Body | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Serving:
     """The model servers of one resource."""
 
     deployment: DeploymentSeen | None
     addresses: tuple[str, ...]
+    live: Live
 
 
 def connect(connections: int) -> client.ApiClient:
@@ -130,12 +138,13 @@ class Cluster:
     def serving(self, expansion: ClassifierExpansion, name: str) -> Serving:
         deployment = self._get("Deployment", expansion.metadata.namespace, name)
         if deployment is None:
-            return Serving(deployment=None, addresses=())
+            return Serving(deployment=None, addresses=(), live=Live(None))
         labels = deployment["spec"]["selector"].get("matchLabels", {})
         selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
         pods = self._list("Pod", expansion.metadata.namespace, labelSelector=selector)
         seen = workloads.deployment_seen(deployment, pods, expansion.metadata.uid)
-        return Serving(deployment=seen, addresses=workloads.addresses(pods) if seen.ours else ())
+        addresses = workloads.addresses(pods) if seen.ours else ()
+        return Serving(deployment=seen, addresses=addresses, live=Live(deployment))
 
     def has_service(self, expansion: ClassifierExpansion, name: str) -> bool:
         service = self._get("Service", expansion.metadata.namespace, name)
@@ -180,13 +189,15 @@ class Cluster:
 
     # Writing
 
-    def apply(self, manifest: Body, owner_uid: str) -> bool:
+    def apply(self, manifest: Body, owner_uid: str, seen: Live | None = None) -> bool:
         """Server-side apply with our field manager, never to an object of somebody else's. Did it change anything?
 
         What we read must be what we replace: a write that comes late, from an operator that has lost its Lease, is rejected (409).
-        What we have applied before and is still so is not written again.
+        What we have applied before and is still so is not written again. `seen`: what was read of it in this very look.
         """
-        existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
+        existing = seen.body if seen else None
+        if existing is None:
+            existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
         self._must_be_ours(manifest, existing, owner_uid)
         path = _path(manifest["kind"], _namespace(manifest), _name(manifest))
         digest = sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -22,8 +22,10 @@ DEPLOYMENTS = ("apps", "v1", "deployments")
 SERVICES = ("", "v1", "services")
 RESOURCES = (GROUP, VERSION, PLURAL)
 _PREFIX = f"operator.{GROUP}"
-_MORE_TO_COME = 0.3
+_MORE_TO_COME = 1.0
 """Seconds: controllers change a child several times in a row, and one look at the last of it is enough."""
+_OUR_ANSWER = 0.3
+"""Seconds: an event may overtake the answer to the request that caused it."""
 Knows = Callable[[Any], bool]
 
 logger = logging.getLogger(__name__)
@@ -98,10 +100,12 @@ def registry(queue: WorkQueue, neighbours: Neighbours, knows: Knows) -> kopf.Ope
         else:
             neighbours.remember(body)
             woken = neighbours.woken_by(body)
-        if event["type"] == "DELETED" or not knows(body):
-            queue.add((namespace, name))
         for key in woken:
             queue.add(key_of(key))
+        if _is_answered(body):
+            await asyncio.sleep(_OUR_ANSWER)
+        if event["type"] == "DELETED" or not knows(body):
+            queue.add((namespace, name))
 
     async def child_changed(body: Any, **_: Any) -> None:
         if owner := body["metadata"].get("labels", {}).get(NAME_LABEL):
@@ -112,6 +116,12 @@ def registry(queue: WorkQueue, neighbours: Neighbours, knows: Knows) -> kopf.Ope
     kopf.on.event(*DEPLOYMENTS, registry=made)(child_changed)
     kopf.on.event(*SERVICES, registry=made)(child_changed)
     return made
+
+
+def _is_answered(body: Any) -> bool:
+    """Does status speak of this very spec? Then it may be our own writing that comes back."""
+    observed = (body.get("status") or {}).get("observedGeneration")
+    return observed is not None and observed == body["metadata"].get("generation")
 
 
 async def watch(

@@ -32,6 +32,8 @@ from expansion_operator.retries import KILLED, Retry, planned, retry_of
 
 Policy = Callable[[Observed, datetime], Finding | None]
 
+PROGRESS = 15.0
+"""Seconds until progress is read again: the trainer writes it as often. Its end sends an event."""
 SOON, BUSY, HEALING, REFUSED = 1.0, 5.0, 15.0, 60.0
 """Seconds until we look again: at our own next step, at work, at what may heal by itself, at what probably does not."""
 GONE = 2.0
@@ -348,7 +350,8 @@ def running(observed: Observed, _: datetime) -> Finding | None:
         tried = f" Pods of this run that failed before: {job.attempts}." if job.attempts else ""
         return _working(job.waiting.reason, f"{job.waiting.message}{tried}", "Pending")
     next_one = f" Run {observed.waiting_run} waits for its end." if observed.waiting_run else ""
-    return _working("Running", f"Job {job.name} trains run {observed.run_id}.{next_one}", "Training")
+    message = f"Job {job.name} trains run {observed.run_id}.{next_one}"
+    return _working("Running", message, "Training", requeue_after=PROGRESS)
 
 
 def report_awaited(observed: Observed, now: datetime) -> Finding | None:

@@ -19,7 +19,7 @@ from expansion_contract.resource import FINALIZER, ClassifierExpansion, ServingM
 from expansion_operator import schedule, starts
 from expansion_operator import storage as stores
 from expansion_operator.bases import Bases
-from expansion_operator.cluster import ApiError, Cluster, Refused
+from expansion_operator.cluster import ApiError, Cluster, Live, Refused
 from expansion_operator.departing import Departures
 from expansion_operator.manifests.pod import job_name, serving_name
 from expansion_operator.neighbours import Neighbours, claim
@@ -41,11 +41,15 @@ from expansion_operator.observed import (
 )
 from expansion_operator.queueing import GROUP
 from expansion_operator.serving_status import Ask
-from expansion_operator.storage import Listed, Listings, Storage, StorageTrouble
+from expansion_operator.storage import Access, Listed, Listings, Storage, StorageTrouble
 from expansion_storage import StorageError
 
 Body = dict[str, Any]
 Planner = Callable[[Observed, Settings, datetime], Plan]
+STEPS_AT_ONCE = 2
+"""Steps that follow in the same look from what was written to storage: a version is published, announced, and served."""
+KEYS_KEPT = 60.0
+"""Seconds for which a Secret's keys are used while they work; a run makes many looks in a row."""
 AGAIN_SOON = 0.2
 """Seconds until we look at what we have just changed in storage, which sends no events."""
 FULL_LOOK = 3600.0
@@ -82,6 +86,13 @@ class _Rest:
     storage: Storage
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Keys:
+    asked: object
+    at: float
+    access: Access
+
+
 @dataclass
 class _Memory:
     """What may be forgotten at any time: it only saves work, or repeats what the API server said."""
@@ -94,7 +105,9 @@ class _Memory:
     full_look_at: float = 0.0
     rest: _Rest | None = None
     storage: Storage | None = None
-    """Of the look that is under way."""
+    deployment: Live | None = None
+    """Both of the look that is under way."""
+    keys: _Keys | None = None
 
 
 @dataclass(kw_only=True)
@@ -134,7 +147,7 @@ class Reconciler:
     def reconcile(self, namespace: str, name: str) -> float | None:
         """Brings one resource a step further; seconds after which to come back, None if an event will say."""
         memory = self._memories.setdefault(f"{namespace}/{name}", _Memory())
-        memory.version, memory.rest, memory.storage = "", None, None
+        memory.version, memory.rest, memory.storage, memory.deployment = "", None, None, None
         body = self.cluster.expansion(namespace, name)
         if body is None:
             self._forget(f"{namespace}/{name}")
@@ -159,6 +172,12 @@ class Reconciler:
         observed = self._observe(body, expansion, memory)
         plan = self._plan(observed)
         refusals, wrote = self._act(plan.actions, observed)
+        for _ in range(STEPS_AT_ONCE):
+            if not wrote or refusals:
+                break
+            observed = self._stored_again(observed, memory)
+            plan = self._plan(observed)
+            refusals, wrote = self._act(plan.actions, observed)
         if refusals != observed.refusals:
             memory.refusals = refusals
             plan = self._plan(replace(observed, refusals=refusals))
@@ -205,6 +224,14 @@ class Reconciler:
         )
         return is_same_base and before.listing is not None and listed.listing.digest == before.listing.digest
 
+    def _stored_again(self, observed: Observed, memory: _Memory) -> Observed:
+        """The same after our own writing to storage."""
+        jobs = tuple(job for job in (observed.job, *observed.old_jobs) if job is not None)
+        try:
+            return self._seen_in_storage(observed, jobs, memory)
+        except (Refused, StorageTrouble, StorageError) as error:
+            return _unreadable(observed, error, memory)
+
     def _plan(self, observed: Observed) -> Plan:
         return self.planner(observed, self.settings, self.clock.now())
 
@@ -222,16 +249,12 @@ class Reconciler:
         seen = Observed(expansion=expansion, refusals=memory.refusals)
         try:
             seen = self._seen_of_neighbours(seen, body)
-            seen, jobs = self._seen_in_cluster(seen)
+            seen, jobs = self._seen_in_cluster(seen, memory)
             if seen.output_owner or seen.circle:
                 return seen
             return self._seen_in_storage(seen, jobs, memory)
-        except Refused as refused:
-            return replace(seen, trouble=refused.trouble)
-        except StorageTrouble as error:
-            return replace(seen, trouble=error.trouble)
-        except StorageError as error:
-            return replace(seen, trouble=stores.trouble(error))
+        except (Refused, StorageTrouble, StorageError) as error:
+            return _unreadable(seen, error, memory)
 
     def _seen_of_neighbours(self, seen: Observed, body: Body) -> Observed:
         return replace(
@@ -261,11 +284,12 @@ class Reconciler:
                 return ()
         return tuple(key.rpartition("/")[2] for key in way)
 
-    def _seen_in_cluster(self, seen: Observed) -> tuple[Observed, tuple[JobSeen, ...]]:
+    def _seen_in_cluster(self, seen: Observed, memory: _Memory) -> tuple[Observed, tuple[JobSeen, ...]]:
         expansion = seen.expansion
         jobs = self.cluster.jobs(expansion)
         name = serving_name(expansion.metadata.name)
         serving = self.cluster.serving(expansion, name)
+        memory.deployment = serving.live
         last_run = expansion.status.run.id if expansion.status.run else None
         seen = replace(
             seen,
@@ -290,7 +314,7 @@ class Reconciler:
         return Trouble(reason="KueueMissing", message=message, permanent=True)
 
     def _seen_in_storage(self, seen: Observed, jobs: tuple[JobSeen, ...], memory: _Memory) -> Observed:
-        storage = memory.storage = self._storage(seen.expansion)
+        storage = memory.storage = Storage(seen.expansion, self._known_access(seen.expansion, memory))
         now = self.clock.monotonic()
         newer_than = now if memory.list_again else now - self._since_due(seen.expansion)
         seen = self.bases.seen(seen, storage, self._referred(seen.expansion))
@@ -321,10 +345,21 @@ class Reconciler:
         return self.cluster.expansion(expansion.metadata.namespace, reference.name) if reference else None
 
     def _storage(self, expansion: ClassifierExpansion) -> Storage:
+        return Storage(expansion, self._access(expansion))
+
+    def _known_access(self, expansion: ClassifierExpansion, memory: _Memory) -> Access:
+        """Read anew after a minute, after an edit, and as soon as anything about storage fails."""
+        asked, now = (expansion.metadata.uid, expansion.spec.storage), self.clock.monotonic()
+        known = memory.keys
+        if known is None or known.asked != asked or now - known.at >= KEYS_KEPT:
+            known = memory.keys = _Keys(asked=asked, at=now, access=self._access(expansion))
+        return known.access
+
+    def _access(self, expansion: ClassifierExpansion) -> Access:
         namespace, spec = expansion.metadata.namespace, expansion.spec.storage
         secret = self.cluster.secret(namespace, spec.secret_name) if spec.secret_name else None
         ca = self.cluster.secret(namespace, spec.ca_secret_name) if spec.ca_secret_name else None
-        return Storage(expansion, stores.access(expansion, secret, ca))
+        return stores.access(expansion, secret, ca)
 
     def _seen_of_run(self, seen: Observed, storage: Storage, jobs: tuple[JobSeen, ...]) -> Observed:
         run_id = seen.run_id
@@ -369,11 +404,10 @@ class Reconciler:
                 self._perform(action, observed)
             except Refused as refused:
                 return (refused.trouble,), wrote
-            except StorageError as error:
-                return (stores.trouble(error),), wrote
-            except StorageTrouble as error:
-                return (error.trouble,), wrote
-            wrote |= isinstance(action, WriteRun | Publish | WriteServing | Prune)
+            except (StorageError, StorageTrouble) as error:
+                memory = self._memories[observed.expansion.key]
+                return (_trouble_of(error, memory),), wrote
+            wrote |= isinstance(action, Publish | WriteServing | Prune)
         return (), wrote
 
     def _perform(self, action: Action, observed: Observed) -> None:
@@ -382,7 +416,7 @@ class Reconciler:
             case Apply(manifest=manifest, once=True):
                 is_news = self.cluster.create_once(manifest, metadata.uid)
             case Apply(manifest=manifest):
-                is_news = self.cluster.apply(manifest, metadata.uid)
+                is_news = self.cluster.apply(manifest, metadata.uid, self._seen_of(manifest, observed))
             case Delete(kind=kind, name=name):
                 self.cluster.delete(kind, metadata.namespace, name)
             case HoldDeletion(wanted=wanted):
@@ -393,6 +427,14 @@ class Reconciler:
                 self._write(action, observed)
         if is_news:
             logger.info("%s: %s", observed.expansion.key, _said(action))
+
+    def _seen_of(self, manifest: Body, observed: Observed) -> Live | None:
+        """What this look has read of it; once, for then we have changed it."""
+        if manifest["kind"] != "Deployment":
+            return None
+        memory = self._memories[observed.expansion.key]
+        seen, memory.deployment = memory.deployment, None
+        return seen
 
     def _write(self, action: WriteRun | Publish | WriteServing | Prune, observed: Observed) -> None:
         known = self._memories[observed.expansion.key].storage
@@ -422,6 +464,19 @@ class Reconciler:
         """Only a resource stored under an older definition gets here: today's refuses it when it is applied."""
         status = invalid_status(body, " ".join(sentences(error)), _rfc3339(self.clock.now()))
         return AGAIN_SOON if self.cluster.write_status(body, status) is None else None
+
+
+def _unreadable(seen: Observed, error: Exception, memory: _Memory) -> Observed:
+    return replace(seen, trouble=_trouble_of(error, memory))
+
+
+def _trouble_of(error: Exception, memory: _Memory) -> Trouble:
+    """The keys may be other ones by now."""
+    memory.keys = None
+    if isinstance(error, Refused | StorageTrouble):
+        return error.trouble
+    assert isinstance(error, StorageError)
+    return stores.trouble(error)
 
 
 def invalid_status(body: Body, message: str, at: str) -> Body:

@@ -194,6 +194,40 @@ def test_a_deployment_edited_by_hand_is_put_right(team: Team, ready: Settled) ->
     )
 
 
+@pytest.mark.parametrize("plural", ["deployments", "services"])
+def test_a_child_that_somebody_deletes_is_made_again(team: Team, ready: Settled, plural: str) -> None:
+    ready(serving=SERVED)
+    uid = team.api.get(plural, team.namespace, "flowers-serving")["metadata"]["uid"]
+    team.api.delete(plural, team.namespace, "flowers-serving")
+    wait_for(lambda: is_another(team.api.find(plural, team.namespace, "flowers-serving"), uid), "another one")
+
+
+def is_another(found: Manifest | None, uid: str) -> bool:
+    return found is not None and found["metadata"]["uid"] != uid
+
+
+def test_what_others_add_to_a_child_stays_when_it_is_put_right(team: Team, ready: Settled) -> None:
+    """A sidecar that a webhook injects, an annotation of a policy engine."""
+    ready(serving=SERVED)
+    sidecar = {"name": "sidecar", "image": "sidecar:1"}
+    added = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "flowers-serving", "annotations": {"policy/checked": "yes"}},
+        "spec": {"template": {"spec": {"containers": [sidecar]}}},
+    }
+    team.api.apply("deployments", team.namespace, added, "webhook")
+    team.patch(serving={"replicas": 2})
+    wait_for(lambda: deployment(team)["spec"]["replicas"] == 2, "two replicas")
+    containers = deployment(team)["spec"]["template"]["spec"]["containers"]
+    assert "sidecar" in [container["name"] for container in containers]
+    assert deployment(team)["metadata"]["annotations"]["policy/checked"] == "yes"
+
+
+def deployment(team: Team) -> Manifest:
+    return team.api.get("deployments", team.namespace, "flowers-serving")
+
+
 def test_the_metrics_follow_the_resource_and_go_with_it(
     team: Team, ready: Settled, operator: Operator
 ) -> None:

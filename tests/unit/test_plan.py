@@ -379,7 +379,7 @@ def test_a_running_job_is_left_alone() -> None:
     assert (only(result, WriteRun, Delete, Publish), applied(result, "Job")) == ((), [])
     assert says(result, "Trained") == ("Unknown", "Running")
     assert says(result, "Reconciling") == ("True", "Running")
-    assert result.requeue_after == 5
+    assert result.requeue_after == 15
 
 
 def test_progress_stands_in_status_in_rounded_numbers() -> None:
