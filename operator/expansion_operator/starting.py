@@ -34,7 +34,7 @@ def uploads_under_way(observed: Observed, now: datetime) -> Finding | None:
     quiet = _quiet_at(observed)
     if observed.job is not None or quiet is None or observed.listed_at is None:
         return None
-    since, patience = _settling_since(observed) or now, PATIENCE * _settle(observed)
+    since, patience = _settling_since(observed, now), PATIENCE * _settle(observed)
     if now - since >= patience or observed.listed_at >= quiet:
         return None
     latest = stamp(min(since + patience, now + patience))
@@ -53,7 +53,7 @@ def settling_since(observed: Observed, finding: Finding | None, now: datetime) -
     """What status remembers of a wait for uploads."""
     if finding is None or finding.reason != "Settling":
         return None
-    return stamp(_settling_since(observed) or now)
+    return stamp(_settling_since(observed, now))
 
 
 def budget_spent(observed: Observed, now: datetime) -> Finding | None:
@@ -104,6 +104,8 @@ def _quiet_at(observed: Observed) -> datetime | None:
     return min(observed.newest_image, observed.listed_at).astimezone(UTC) + _settle(observed)
 
 
-def _settling_since(observed: Observed) -> datetime | None:
+def _settling_since(observed: Observed, now: datetime) -> datetime:
+    """Never later than now: a clock that was put back must not make the wait endless."""
     dataset: DatasetStatus | None = observed.expansion.status.dataset
-    return moment(dataset.settling_since) if dataset else None
+    known = moment(dataset.settling_since) if dataset else None
+    return min(known or now, now)

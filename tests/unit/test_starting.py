@@ -99,6 +99,20 @@ def test_a_store_whose_clock_is_ahead_does_not_hold_a_run_up_for_ever() -> None:
     assert only(planned(listed(ahead, newest=3600, seconds=300), 300), WriteRun) != ()
 
 
+def test_a_clock_that_is_put_back_makes_the_wait_no_longer() -> None:
+    waiting = listed(NEW, newest=-10)
+    waiting = after(waiting, planned(waiting))
+    day, started = -86400.0, None
+    for second in range(0, 600, 20):
+        waiting = listed(waiting, newest=-10, seconds=day + second)
+        result = planned(waiting, day + second)
+        if only(result, WriteRun):
+            started = second
+            break
+        waiting = after(waiting, result)
+    assert started == 300
+
+
 def test_a_run_under_way_does_not_wait() -> None:
     assert says(planned(replace(listed(NEW, newest=-1), job=job())), "Trained") == ("Unknown", "Running")
 

@@ -20,7 +20,7 @@ from expansion_contract.resource import (
 )
 from expansion_contract.schema import Lenient, Strict
 
-TRAINER_GENERATION = 2
+TRAINER_GENERATION = 3
 """Raised when the same inputs would give another model; a new release that does not change models does not retrain."""
 
 RUN_ID_DIGITS = 16
