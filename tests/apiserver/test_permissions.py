@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from apiserver_expansions import EXPANSIONS, SERVED, Operator, Team, add_images, install_definition, message
 from apiserver_kueue import kueue_of, take_into_queue
-from apiserver_waiting import Waiter, wait_for
+from apiserver_waiting import Waiter, condition_of, wait_for
 from chart_account import Permission, granted, refused, used
 
 from expansion_contract.resource import FINALIZER
 from expansion_development.control_plane import ControlPlane
-from expansion_development.kubernetes_api import Api
+from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
 from expansion_development.process_node.running import RunningNode
 
@@ -97,7 +97,7 @@ def live(team: Team, wait_for_condition: Waiter, kubeconfig: Path) -> None:
     for _ in range(2):
         team.patch(suspend=True)
         wait_for_condition("flowers", "Suspended")
-        wait_for(lambda: len(team.jobs()) == 1, "the Job to be stopped")
+        wait_for(lambda: not any(map(is_under_way, team.jobs())), "the Job to be stopped", PATIENCE)
         team.behave("succeed")
         team.patch(suspend=False)
         wait_for_condition("flowers", "Ready", timeout=PATIENCE)
@@ -116,6 +116,10 @@ def live(team: Team, wait_for_condition: Waiter, kubeconfig: Path) -> None:
     assert team.get()["metadata"]["finalizers"] == [FINALIZER]
     team.api.delete(EXPANSIONS, team.namespace, "flowers")
     wait_for(lambda: team.api.find(EXPANSIONS, team.namespace, "flowers") is None, "the resource to be gone")
+
+
+def is_under_way(job: Manifest) -> bool:
+    return not any(condition_of(job, end).get("status") == "True" for end in ("Complete", "Failed"))
 
 
 def wait_in_a_queue(team: Team, wait_for_condition: Waiter, kubeconfig: Path) -> None:
