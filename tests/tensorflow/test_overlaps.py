@@ -109,13 +109,18 @@ def test_the_report_names_the_overlap_and_what_was_done_about_it(merged: Grown) 
 # Pictures of nothing it knows
 
 
+def grey(level: int, random: np.random.Generator) -> Image.Image:
+    """A wall, say."""
+    wall = np.full((64, 64, 3), level, np.uint8)
+    return Image.fromarray(wall + random.integers(0, 12, wall.shape, np.uint8))
+
+
 @pytest.fixture(scope="module")
 def with_unknown(grow: Grow, tmp_path_factory: pytest.TempPathFactory) -> Grown:
     folder = tmp_path_factory.mktemp("background")
     random = np.random.default_rng(3)
     for index in range(40):
-        grey = np.full((64, 64, 3), int(random.integers(40, 200)), np.uint8)
-        Image.fromarray(grey + random.integers(0, 12, grey.shape, np.uint8)).save(folder / f"{index}.png")
+        grey(int(random.integers(40, 200)), random).save(folder / f"{index}.png")
     spec = {"unknown": {"coveragePercent": 90, "inAnswers": True}}
     return grow("unknown", "KeepBoth", categories={"unknownImages": str(folder)}, training=spec)
 
@@ -130,9 +135,9 @@ def test_background_pictures_become_a_category_named_unknown(with_unknown: Grown
 
 
 def test_a_picture_of_the_background_is_answered_with_unknown(with_unknown: Grown, tmp_path: Path) -> None:
-    plain = np.full((64, 64, 3), 120, np.uint8)
-    Image.fromarray(plain).save(tmp_path / "plain.png")
-    assert best(with_unknown.version, tmp_path / "plain.png") == "unknown"
+    for level in (50, 120, 190):
+        grey(level, np.random.default_rng(level)).save(tmp_path / "wall.png")
+        assert best(with_unknown.version, tmp_path / "wall.png") == "unknown"
 
 
 def test_every_answer_says_how_known_its_picture_is(with_unknown: Grown, photos: Path) -> None:
