@@ -61,6 +61,36 @@ def verdicts(rows: Rows) -> str:
     )
 
 
+def lost(rows: Rows) -> str:
+    """What a newcomer asks first: what it costs the old categories, and what the new ones reach beside them."""
+    head = [
+        "network",
+        "new categories",
+        "given about the old ones",
+        "base accuracy before → after",
+        "lost, points (95 %)",
+        "new, against all",
+        "new among themselves",
+    ]
+    return table(
+        head,
+        [_lost(row) for row in rows if not row["head_has_seen_base_images"] and row["new_set"] in TITLES],
+    )
+
+
+def _lost(row: Mapping[str, Any]) -> list[str]:
+    before, after = (100 * row[name]["value"] for name in ("base_before", "base_after"))
+    return [
+        row["backbone"],
+        TITLES[row["new_set"]],
+        NAMES[row["evidence"]],
+        f"{before:.1f} → {after:.1f} (n={row['base_before']['n']})",
+        tables.cell(row["base_drop"], 2),
+        f"{tables.cell(row['new'])} (n={row['new']['n']})",
+        f"{100 * row['new_closed']['value']:.1f}",
+    ]
+
+
 def calibration_shown(rows: Rows) -> str:
     return tables.calibration([row for row in rows if row["backbone"] == SHOWN])
 
@@ -69,6 +99,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "accuracy": ("accuracy.json", tables.accuracy),
     "verdicts": ("accuracy.json", verdicts),
     "summary": ("accuracy.json", summary),
+    "lost": ("accuracy.json", lost),
     "calibration": ("accuracy.json", tables.calibration),
     "calibration-shown": ("accuracy.json", calibration_shown),
     "unknown": ("accuracy.json", tables.strangers),
