@@ -43,6 +43,7 @@ PAIRS: dict[str, dict[str, Any]] = {
     "spec.categories.unknownImages must be": {
         "categories": {"images": "s3://photos/flowers/", "unknownImages": "/photos/other"}
     },
+    "spec.retrain.schedule must be": {"retrain": {"schedule": "every morning"}},
     "spec.categories.images must be": {"categories": {"images": "/home/me/flowers"}},
     "spec.replay.images must be": {"replay": {"images": "./replay"}},
     "spec.unlabelled.images must be": {"unlabelled": {"images": "file:///photos"}},
