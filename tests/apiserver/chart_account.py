@@ -108,9 +108,9 @@ class ChartAccount:
             where, _, name = self.lease.partition("/")
             _grant(self.api, f"{self.name}-lease", where, self.name, rules("lease", name))
 
-    def audited(self, log: Path) -> Iterator[dict[str, Any]]:
-        """What the API server says this account asked for, about objects."""
-        for line in log.read_text(encoding="utf-8").splitlines():
+    def audited(self, log: Path, *, since: int = 0) -> Iterator[dict[str, Any]]:
+        """What the API server says this account asked for, about objects; `since`: how many bytes the log had before."""
+        for line in log.read_bytes()[since:].decode("utf-8").splitlines():
             event = json.loads(line)
             if event["user"]["username"] == self.user and "resource" in event.get("objectRef", {}):
                 yield event
@@ -132,9 +132,10 @@ def _needed(event: dict[str, Any]) -> Iterator[Permission]:
 
 
 def refused(events: Iterable[dict[str, Any]]) -> list[str]:
-    """What it asked for and was not let."""
-    return [
-        f"{event['verb']} {event['requestURI']}"
-        for event in events
-        if event.get("responseStatus", {}).get("code") in {401, 403}
-    ]
+    """What it asked for and no rule lets it; not what is refused because its namespace is being deleted, which is a 403 as well."""
+    return [f"{event['verb']} {event['requestURI']}" for event in events if _is_refused(event)]
+
+
+def _is_refused(event: dict[str, Any]) -> bool:
+    decision = event.get("annotations", {}).get("authorization.k8s.io/decision")
+    return decision == "forbid" or event.get("responseStatus", {}).get("code") == 401

@@ -1,6 +1,7 @@
 """An operator that sees nothing says so, and sees again: API servers that restart, refuse, hang up, forget, and no longer know it."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,8 @@ def test_after_an_api_server_came_back_and_has_forgotten_nothing_is_missed_and_n
     wait_for(lambda: 'name="leaving"' not in operator.scrape(), "the ghost to be gone")
     team.patch("kept", retrain={"revision": 1})
     wait_for(lambda: version_of(team, "kept") == 2, "version 2, after an event", 120)
-    assert (operator.says("healthz"), operator.healthy("readyz")) == ((200, "ok\n"), True)
+    wait_for(lambda: operator.healthy("readyz"), "the operator to be ready, with all its watchers")
+    assert operator.says("healthz") == (200, "ok\n")
 
 
 def test_while_the_api_server_refuses_everything_the_operator_says_that_it_is_blind_and_goes_on_afterwards(
@@ -142,13 +144,16 @@ def test_a_watcher_that_died_is_never_taken_for_a_quiet_cluster(door: Proxy, ope
 
 
 def has_ended(operator: Operator) -> bool:
-    return operator.process is not None and operator.process.poll() == 1
+    """Not well: by itself, or killed by kopf, which waits 30 s for what it cannot stop."""
+    return operator.process is not None and operator.process.poll() not in {None, 0}
 
 
 def asks_for_a_restart(operator: Operator) -> bool:
-    """As the kubelet and Prometheus see it."""
-    said = operator.says("healthz")
-    return said == (503, "nobody watches jobs\n") and not operator.is_up("jobs")
+    """As the kubelet and Prometheus see it; kopf may have given up others as well by then."""
+    status, said = operator.says("healthz")
+    with suppress(OSError):  # it may end between two questions
+        return status == 503 and "nobody watches" in said and "jobs" in said and not operator.is_up("jobs")
+    return False
 
 
 def test_an_operator_whose_token_is_no_longer_known_takes_the_new_one(
