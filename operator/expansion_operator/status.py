@@ -54,7 +54,7 @@ def next_status(
         candidate=_candidate(observed, finding),
         model=_model(observed, finding),
         serving=_serving(observed, settings),
-        recent_runs=starting.remembered_runs(observed, now),
+        started_runs=starting.started_runs(observed, now),
         last_handled_retrain_at=starts.requested(observed.expansion) or None,
         schedule=schedule.remembered(observed.expansion, observed.start.scheduled, now),
         history=_history(observed, finding, now),

@@ -70,4 +70,4 @@ def test_a_spent_budget_holds_even_a_raised_revision_back(team: Team, wait_for_c
     assert team.attempts() == 1
     team.patch(retrain={"maxRunsPerDay": 2})
     wait_for(lambda: team.versions() == [1, 2], "version 2")
-    wait_for(lambda: len(team.get()["status"]["recentRuns"]) == 2, "both runs to be counted")
+    wait_for(lambda: len(team.get()["status"]["startedRuns"]) == 2, "both runs to be counted")

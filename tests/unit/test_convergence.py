@@ -459,6 +459,7 @@ def test_a_suspended_run_goes_on_when_it_is_resumed() -> None:
     world = World()
     world.look()
     world.pass_time()
+    world.look()
     world.edit(suspend=True)
     world.settle()
     assert world.jobs == {}
