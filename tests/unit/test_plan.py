@@ -38,7 +38,7 @@ from operator_values import (
 from expansion_contract.dataset import Problem
 from expansion_contract.exit_codes import ExitCode
 from expansion_contract.resource import FINALIZER, RETRAIN_ANNOTATION, HistoryEntry, RunStatus
-from expansion_contract.version import ServingDocument
+from expansion_contract.version import AgentStatus, ServingDocument
 from expansion_operator import starts
 from expansion_operator.conditions import stamp
 from expansion_operator.observed import (
@@ -981,6 +981,42 @@ def test_no_replicas_is_a_choice_and_ready() -> None:
     assert says(result, "Serving") == ("False", "ScaledToZero")
     assert says(result, "Ready") == ("True", "Ready")
     assert applied(result, "Deployment")[0]["spec"]["replicas"] == 0
+
+
+def scaled(replicas: int, *agents: AgentStatus, ready: int = 0) -> Observed:
+    """By somebody else: spec.serving.replicas is left out."""
+    deployment = replace(DEPLOYMENT, replicas=replicas, ready_replicas=ready or len(agents))
+    return respecified(replace(SETTLED, deployment=deployment, agents=agents), serving={"replicas": None})
+
+
+def test_who_scales_in_our_place_is_neither_corrected_nor_taken_for_a_rollout() -> None:
+    grown = scaled(5, agent(), agent(None), ready=1)
+    result = planned(grown)
+    assert "replicas" not in applied(result, "Deployment")[0]["spec"]
+    assert (says(result, "Ready"), says(result, "Reconciling")) == (("True", "Ready"), None)
+    assert message(result, "Ready") == "Version 1 with 1002 categories answers on 1 model server."
+    assert message(result, "Serving") == "1 of 5 model servers answer with version 1."
+    assert result.status["serving"]["replicas"] == 5
+
+
+@pytest.mark.parametrize(
+    "agents",
+    [
+        pytest.param((agent(None),), id="nobody answers yet"),
+        pytest.param((agent(), agent(9)), id="one has another version"),
+        pytest.param((), id="nobody is reached"),
+    ],
+)
+def test_whoever_scales_ready_means_that_the_version_and_no_other_one_answers(
+    agents: tuple[AgentStatus, ...],
+) -> None:
+    assert says(planned(scaled(2, *agents, ready=2)), "Ready") == ("False", "RollingOut")
+
+
+def test_servers_that_somebody_scaled_to_zero_are_a_choice_and_named() -> None:
+    result = planned(scaled(0))
+    assert says(result, "Ready") == ("True", "Ready")
+    assert message(result, "Serving") == "Deployment flowers-serving is scaled to 0."
 
 
 def test_while_a_new_run_trains_the_old_version_is_served_and_kept_up() -> None:

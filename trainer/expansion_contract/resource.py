@@ -451,8 +451,8 @@ class Rollout(Strict):
 class Serving(Strict):
     mode: ServingMode = ServingMode.MANAGED
     """Managed runs model servers; None only publishes."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 2
-    """Model servers."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Model servers. Left out, the operator leaves their number to others, such as a HorizontalPodAutoscaler: it begins with 1."""
     version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Serve this published version, whatever is newer. Going back needs no training; without it the newest accepted one is served."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] = "tensorflow/serving:2.20.0"
