@@ -55,7 +55,7 @@ test-blindness: $(READY)  ## An API server that answers 503 for five minutes: th
 test-cluster: $(READY)  ## The images and the chart on the cluster that KUBECONFIG names
 	@$(PYTEST) tests/cluster tests/rules
 
-test-faults: $(READY)  ## Every call of a life fails once, the operator is killed, events are lost: does it end the same?
+test-faults: $(READY)  ## Every call of a life and of the Lease fails once, the operator is killed, events are lost: does it end the same?
 	@$(BIN)/python tests/apiserver/faults_run.py
 
 test-faults-full: $(READY)  ## The same with every fault at every call: an hour or more
