@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(BIN)/pytest
 BENCH = --data "$${EXPANSION_TEST_DATA:?set EXPANSION_TEST_DATA to the folder of test data}" --out build/bench
 
-.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-failover test-cluster test-faults test-faults-full check format crds control-plane bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve diagrams bench-operator bench-documents locks clean
+.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-failover test-blindness test-cluster test-faults test-faults-full check format crds control-plane bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve diagrams bench-operator bench-documents locks clean
 
 help:  ## What can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,10 +49,13 @@ test-apiserver: $(READY)  ## The operator against real etcd, kube-apiserver, kub
 test-failover: $(READY)  ## Fifty leaders killed during runs: no Job twice, no gap above 20 s (about 20 minutes)
 	@EXPANSION_LEADER_KILLS=50 $(PYTEST) tests/apiserver/test_leader.py -k again_and_again -s
 
+test-blindness: $(READY)  ## An API server that answers 503 for five minutes: the operator says that it is blind, and sees again
+	@EXPANSION_BLIND_SECONDS=300 $(PYTEST) tests/apiserver/test_blindness.py -k refuses_everything -s
+
 test-cluster: $(READY)  ## The images and the chart on the cluster that KUBECONFIG names
 	@$(PYTEST) tests/cluster tests/rules
 
-test-faults: $(READY)  ## Every call of a life fails once, the operator is killed, events are lost: does it end the same?
+test-faults: $(READY)  ## Every call of a life and of the Lease fails once, the operator is killed, events are lost: does it end the same?
 	@$(BIN)/python tests/apiserver/faults_run.py
 
 test-faults-full: $(READY)  ## The same with every fault at every call: an hour or more

@@ -22,6 +22,7 @@ from expansion_operator.observed import Announce, DeploymentSeen, JobSeen, Troub
 
 Body = dict[str, Any]
 FIELD_MANAGER = "classifier-expansion"
+HANDOVER_MANAGER = f"{FIELD_MANAGER}-handover"
 CONNECT_SECONDS, READ_SECONDS = 5, 30
 _EVENT_MESSAGE = 1024
 _PAGE = "200"
@@ -203,16 +204,35 @@ class Cluster:
         digest = sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
         if existing is not None and self._is_still_so(path, existing, manifest, digest):
             return False
-        request = _Request(
-            method="PATCH",
-            path=path,
-            body=manifest if existing is None else _replacing(manifest, existing),
-            query={"fieldManager": FIELD_MANAGER, "force": "true"},
-            content_type="application/apply-patch+yaml",
-        )
-        applied = self._ask(f"to apply {_title(manifest)}", request)
+        if existing is not None and workloads.is_letting_go_of_replicas(existing, manifest, FIELD_MANAGER):
+            existing = self._hand_over_replicas(existing, manifest)
+        applied = self._applied_by(FIELD_MANAGER, manifest, existing)
         self._applied[path] = (_uid(applied), digest)
         return existing is None or _version(existing) != _version(applied)
+
+    def _hand_over_replicas(self, existing: Body, manifest: Body) -> Body:
+        """A field that its only owner no longer applies falls back to its default: for a moment one pod would have to serve alone.
+
+        So another manager of ours, which never applies again, holds today's value until somebody scales.
+        https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership
+        """
+        names = ("name", "namespace")
+        minimal = {
+            **{key: manifest[key] for key in ("apiVersion", "kind")},
+            "metadata": {key: manifest["metadata"][key] for key in names},
+            "spec": {"replicas": existing["spec"]["replicas"]},
+        }
+        return self._applied_by(HANDOVER_MANAGER, minimal, existing)
+
+    def _applied_by(self, manager: str, manifest: Body, existing: Body | None) -> Body:
+        request = _Request(
+            method="PATCH",
+            path=_path(manifest["kind"], _namespace(manifest), _name(manifest)),
+            body=manifest if existing is None else _replacing(manifest, existing),
+            query={"fieldManager": manager, "force": "true"},
+            content_type="application/apply-patch+yaml",
+        )
+        return self._ask(f"to apply {_title(manifest)}", request)
 
     def _is_still_so(self, path: str, existing: Body, manifest: Body, digest: str) -> bool:
         is_ours_of_today = self._applied.get(path) == (_uid(existing), digest)

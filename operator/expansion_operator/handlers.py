@@ -26,6 +26,8 @@ _MORE_TO_COME = 1.0
 """Seconds: controllers change a child several times in a row, and one look at the last of it is enough."""
 _OUR_ANSWER = 0.3
 """Seconds: an event may overtake the answer to the request that caused it."""
+_ASKED_AGAIN = 1.0
+"""Seconds after which kopf would have asked again, had it not been answered."""
 Knows = Callable[[Any], bool]
 
 logger = logging.getLogger(__name__)
@@ -35,26 +37,41 @@ class EndlessBackoffs:
     """Seconds between attempts. kopf gives a watcher up when they end, and a dead watcher looks like a quiet cluster.
 
     kopf takes one before every attempt and drops the rest when it is answered: so it is known whose request is not, and since when.
+    It drops them as well when a watch was silent for `inactivity_timeout`, and asks again at once: that is no answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._asking: dict[str, object] = {}
         self._unanswered: dict[str, float] = {}
+        self._dropped: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[float]:
-        task = _task_name()
+        task, asking = _task_name(), object()
+        self._forget_answered()
+        self._asking[task] = asking
+        self._dropped.pop(task, None)
         try:
             for number, seconds in enumerate(
                 itertools.chain((1, 1, 2, 3, 5, 8, 13, 21), itertools.repeat(30.0))
             ):
                 if number:
-                    self._unanswered.setdefault(task, time.monotonic())
+                    self._unanswered.setdefault(task, self._clock())
                 yield seconds
         finally:
-            self._unanswered.pop(task, None)
+            if self._asking.get(task) is asking:
+                self._dropped[task] = self._clock()
 
     def unanswered(self) -> dict[str, float]:
         """Names of tasks, and since when (monotonic seconds) the API server refuses them or is silent."""
+        self._forget_answered()
         return dict(self._unanswered)
+
+    def _forget_answered(self) -> None:
+        for task, at in tuple(self._dropped.items()):
+            if self._clock() - at > _ASKED_AGAIN:
+                self._dropped.pop(task, None)
+                self._unanswered.pop(task, None)
 
 
 def _task_name() -> str:

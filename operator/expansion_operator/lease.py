@@ -146,10 +146,16 @@ class Elector:
 
     def _keep(self, lost: Callable[[], None]) -> None:
         while not self._stop.wait(RETRY):
-            if not self.attempt() and not self.is_leading():
-                logger.error("%s has lost the Lease", self.identity)
+            if not self.renew():
                 lost()
                 return
+
+    def renew(self) -> bool:
+        """One try of a holder. False: it may be somebody else's by now, and whoever held it must end."""
+        if self.attempt() or self.is_leading():
+            return True
+        logger.error("%s has lost the Lease", self.identity)
+        return False
 
     def give_back(self) -> None:
         """For an orderly end: the next one need not wait until it has run out."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from expansion_contract import lineage
 from expansion_contract.resource import FINALIZER, DeletionPolicy, ServingMode
-from expansion_operator import policies, schedule
+from expansion_operator import policies, schedule, starting
 from expansion_operator.conditions import Finding, Next, Stage, announcements
 from expansion_operator.manifests.job import training_job
 from expansion_operator.manifests.pod import serving_name
@@ -31,7 +31,8 @@ UNDER_WAY = {JobPhase.QUEUED, JobPhase.PENDING, JobPhase.RUNNING}
 
 
 def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
-    """Applying it and planning again plans the same status and nothing that was not planned before.
+    """Applying it and planning again plans the same status and nothing that was not planned before, but to delete Jobs that status
+    has counted only now.
 
     The model servers come before the next step: actions are done up to the first that is refused, and what is served
     must not depend on a Job that a quota refuses.
@@ -43,10 +44,10 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
     status = next_status(observed, finding, settings, now)
     actions = (
         *_hold(observed, finding),
-        *_unwanted_jobs(observed, finding),
+        *_deletions(observed, _unwanted_jobs(observed, finding), now),
         *_asked_version(observed, finding),
         *_model_servers(observed, finding, settings),
-        *_next_step(observed, finding, settings),
+        *_next_step(observed, finding, settings, now),
         *_outdated_versions(observed, finding),
         *announcements(previous.conditions, status.conditions),
     )
@@ -54,7 +55,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
         status=status.to_wire(),
         actions=actions,
         requeue_after=_requeue_after(
-            observed, finding, schedule.wait(observed.expansion, status.schedule, now)
+            observed, finding, schedule.wait(observed.expansion, status.schedule, now), now
         ),
         poll_after=policies.poll_seconds(observed.expansion) if _polls(observed, finding) else None,
         relist=_goes_on(observed, finding) is Next.RELIST,
@@ -75,30 +76,38 @@ def _goes_on(observed: Observed, finding: Finding | None) -> Next:
     return Next.WAIT if finding is None or observed.expansion.spec.suspend else finding.then
 
 
-def _unwanted_jobs(observed: Observed, finding: Finding | None) -> Iterator[Delete]:
+def _unwanted_jobs(observed: Observed, finding: Finding | None) -> Iterator[JobSeen]:
     """Jobs of earlier runs, as soon as the current run is known; while suspended, every run that has not ended.
 
     While storage is away or its images have errors, a run goes on.
     """
-    suspended = observed.expansion.spec.suspend
+    suspended, job = observed.expansion.spec.suspend, observed.job
     if policies.is_about_current_run(finding) or suspended:
-        yield from _deletions(observed.old_jobs)
-    if suspended and observed.job is not None and observed.job.phase in UNDER_WAY:
-        yield from _deletions((observed.job,))
+        yield from filter(_may_go, observed.old_jobs)
+    if suspended and job is not None and job.phase in UNDER_WAY and _may_go(job):
+        yield job
 
 
-def _deletions(jobs: Iterable[JobSeen]) -> Iterator[Delete]:
-    return (Delete(kind="Job", name=job.name) for job in jobs if job.ours and not job.terminating)
+def _may_go(job: JobSeen) -> bool:
+    return job.ours and not job.terminating
 
 
-def _next_step(observed: Observed, finding: Finding | None, settings: Settings) -> tuple[Action, ...]:
+def _deletions(observed: Observed, jobs: Iterable[JobSeen], now: datetime) -> Iterator[Delete]:
+    """Of Jobs that status has counted: the others are deleted at the next look, when it has."""
+    uncounted = starting.uncounted(observed, now)
+    return (Delete(kind="Job", name=job.name) for job in jobs if job.uid not in uncounted)
+
+
+def _next_step(
+    observed: Observed, finding: Finding | None, settings: Settings, now: datetime
+) -> tuple[Action, ...]:
     run_id, job, document = observed.run_id, observed.job, policies.serving_document(observed)
     match _goes_on(observed, finding):
         case Next.START if run_id is not None:
             manifest = training_job(observed.expansion, run_id, settings)
             return WriteRun(run_id=run_id), Apply(manifest=manifest, once=True)
-        case Next.STOP if job is not None:
-            return tuple(_deletions((job,)))
+        case Next.STOP if job is not None and _may_go(job):
+            return tuple(_deletions(observed, (job,), now))
         case Next.PUBLISH if run_id is not None:
             return (Publish(run_id=run_id, version=policies.next_version(observed)),)
         case Next.WRITE_SERVING if document is not None:
@@ -168,16 +177,27 @@ def _used_versions(observed: Observed) -> set[int]:
     }
 
 
-def _requeue_after(observed: Observed, finding: Finding | None, until_due: float | None) -> float | None:
+def _requeue_after(
+    observed: Observed, finding: Finding | None, until_due: float | None, now: datetime
+) -> float | None:
     """The earliest of what is waited for, beside other images."""
     waits = [None if _polls(observed, finding) or finding is None else finding.requeue_after]
     if until_due is not None and (until_due > 0 or finding is None):
         waits.append(until_due if until_due > 0 else policies.BUSY)
     if any(_unwanted_jobs(observed, finding)):
         waits.append(policies.GONE)
+    if _counts_before_it_deletes(observed, finding, now):
+        waits.append(policies.SOON)
     if _is_rolling(observed):
         waits.append(policies.BUSY)
     return min((seconds for seconds in waits if seconds is not None), default=None)
+
+
+def _counts_before_it_deletes(observed: Observed, finding: Finding | None, now: datetime) -> bool:
+    unwanted = {job.uid for job in _unwanted_jobs(observed, finding)}
+    if observed.job is not None and _goes_on(observed, finding) is Next.STOP:
+        unwanted.add(observed.job.uid)
+    return not unwanted.isdisjoint(starting.uncounted(observed, now))
 
 
 def _polls(observed: Observed, finding: Finding | None) -> bool:

@@ -591,7 +591,7 @@ def pods_not_starting(observed: Observed, _: datetime) -> Finding | None:
 def rolling_out(observed: Observed, _: datetime) -> Finding | None:
     if not is_managed(observed) or is_rolled_out(observed):
         return None
-    document, replicas = observed.serving_document, observed.expansion.spec.serving.replicas
+    document, replicas = observed.serving_document, wanted_servers(observed)
     version = document.version if document else 0
     live = sum(agent.live_version == version for agent in observed.agents)
     message = (
@@ -621,11 +621,7 @@ def _why_not_all(observed: Observed, live: int) -> str:
             f" {ready} pods are ready, but only {len(observed.agents)} answer the operator on port {environment.AGENT_PORT}:"
             " let NetworkPolicies and the network between the namespaces allow it."
         )
-    return (
-        " Their Deployment is still being rolled out."
-        if live >= observed.expansion.spec.serving.replicas
-        else ""
-    )
+    return " Their Deployment is still being rolled out." if live >= wanted_servers(observed) else ""
 
 
 def _rolling(reason: str, message: str, *, stuck: bool = False) -> Finding:
@@ -888,20 +884,33 @@ def failed_agents(observed: Observed) -> tuple[AgentStatus, ...]:
     return tuple(agent for agent in observed.agents if agent.state == "Failed")
 
 
+def wanted_servers(observed: Observed) -> int:
+    """As spec says, else as somebody else has scaled their Deployment; Kubernetes makes 1 where nobody has said anything."""
+    given, deployment = observed.expansion.spec.serving.replicas, observed.deployment
+    if given is not None:
+        return given
+    return 1 if deployment is None else deployment.replicas
+
+
 def is_rolled_out(observed: Observed) -> bool:
-    """Every model server that should be there answers with the version of serving.json, and no other one answers."""
+    """Every model server that should be there answers with the version of serving.json, and no other one answers.
+
+    Whoever scales them in our place does it all day: one that is still starting then is no rollout, if others answer.
+    """
     deployment, document = observed.deployment, observed.serving_document
-    replicas = observed.expansion.spec.serving.replicas
     if deployment is None or document is None:
         return False
+    wanted, is_given = wanted_servers(observed), observed.expansion.spec.serving.replicas is not None
+    live = [agent.live_version for agent in observed.agents if is_given or agent.live_version is not None]
+    needed = wanted if is_given else min(wanted, 1)
     return (
         deployment.ours
         and deployment.generation_observed
-        and deployment.replicas == replicas
-        and deployment.ready_replicas >= replicas
+        and deployment.replicas == wanted
+        and deployment.ready_replicas >= needed
         and deployment.old_pods == 0
-        and len(observed.agents) >= replicas
-        and all(agent.live_version == document.version for agent in observed.agents)
+        and len(live) >= needed
+        and all(version == document.version for version in live)
     )
 
 

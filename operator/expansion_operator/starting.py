@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from expansion_contract.resource import DatasetStatus, seconds
+from expansion_contract.resource import DatasetStatus, StartedRun, seconds
 from expansion_operator.conditions import Finding, Next, Stage, moment, stamp
 from expansion_operator.observed import JobSeen, Observed
 
@@ -58,7 +58,7 @@ def settling_since(observed: Observed, finding: Finding | None, now: datetime) -
 
 def budget_spent(observed: Observed, now: datetime) -> Finding | None:
     most = observed.expansion.spec.retrain.max_runs_per_day
-    times = [at for at in map(moment, recent_runs(observed, now)) if at is not None]
+    times = [at for at in (moment(run.started_at) for run in _recent(observed, now)) if at is not None]
     if observed.job is not None or most is None or len(times) < most:
         return None
     again = times[-most] + DAY
@@ -73,19 +73,37 @@ def budget_spent(observed: Observed, now: datetime) -> Finding | None:
     )
 
 
-def recent_runs(observed: Observed, now: datetime) -> list[str]:
-    """When Jobs of the last day were created: those that status remembers and those that are there."""
-    known = observed.expansion.status.recent_runs
-    there = {job.created_at for job in _own_jobs(observed)} - set(known)
-    fresh = [text for text in {*known, *there} if (moment(text) or now) > now - DAY]
-    return sorted(fresh)[-REMEMBERED:]
+def started_runs(observed: Observed, now: datetime) -> list[StartedRun]:
+    """For status: Jobs of the last day, those that it remembers and those that are there. Passing time alone changes nothing."""
+    status = observed.expansion.status
+    is_news = bool(_new(observed) or status.recent_runs)
+    return _recent(observed, now) if is_news else list(status.started_runs)
 
 
-def remembered_runs(observed: Observed, now: datetime) -> list[str]:
-    """The same for status, where passing time alone changes nothing."""
-    known = observed.expansion.status.recent_runs
-    is_news = {job.created_at for job in _own_jobs(observed)} - set(known)
-    return recent_runs(observed, now) if is_news else list(known)
+def uncounted(observed: Observed, now: datetime) -> frozenset[str]:
+    """Uids of Jobs that status will remember only from now on. Until it does, they must not go: who would count them then?"""
+    new = {run.job_uid for run in _new(observed)}
+    return frozenset(run.job_uid for run in _recent(observed, now) if run.job_uid and run.job_uid in new)
+
+
+def _recent(observed: Observed, now: datetime) -> list[StartedRun]:
+    """Not more than a day old. What an earlier operator counted by its second alone is the Jobs of that second that are there."""
+    status, new = observed.expansion.status, _new(observed)
+    there = {run.started_at for run in new}
+    earlier = [StartedRun(started_at=at) for at in status.recent_runs]
+    known = [run for run in (*earlier, *status.started_runs) if run.job_uid or run.started_at not in there]
+    fresh = [run for run in (*known, *new) if (moment(run.started_at) or now) > now - DAY]
+    return sorted(fresh, key=lambda run: run.started_at or "")[-REMEMBERED:]
+
+
+def _new(observed: Observed) -> list[StartedRun]:
+    """Jobs that are there and that status does not know."""
+    known = {run.job_uid for run in observed.expansion.status.started_runs}
+    return [
+        StartedRun(started_at=job.created_at, run_id=job.run_id, job_uid=job.uid)
+        for job in _own_jobs(observed)
+        if job.uid not in known
+    ]
 
 
 def _own_jobs(observed: Observed) -> tuple[JobSeen, ...]:

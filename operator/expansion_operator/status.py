@@ -54,7 +54,7 @@ def next_status(
         candidate=_candidate(observed, finding),
         model=_model(observed, finding),
         serving=_serving(observed, settings),
-        recent_runs=starting.remembered_runs(observed, now),
+        started_runs=starting.started_runs(observed, now),
         last_handled_retrain_at=starts.requested(observed.expansion) or None,
         schedule=schedule.remembered(observed.expansion, observed.start.scheduled, now),
         history=_history(observed, finding, now),
@@ -156,10 +156,17 @@ def _ready_message(observed: Observed) -> str:
     pinned = newer if told.manifest.version != newest.manifest.version else ""
     if not policies.is_managed(observed):
         return f"{what} is published.{pinned}"
-    replicas = observed.expansion.spec.serving.replicas
-    if replicas == 0:
-        return f"{what} is published; spec.serving.replicas is 0.{pinned}"
-    return f"{what} answers on {replicas} model server{'s' * (replicas != 1)}.{pinned}"
+    if policies.wanted_servers(observed) == 0:
+        return f"{what} is published; {_scaled_to_zero(observed)}{pinned}"
+    live = _live(observed)
+    count = live[1] if live else 0
+    return f"{what} answers on {count} model server{'s' * (count != 1)}.{pinned}"
+
+
+def _scaled_to_zero(observed: Observed) -> str:
+    if observed.expansion.spec.serving.replicas == 0:
+        return "spec.serving.replicas is 0."
+    return f"Deployment {serving_name(observed.expansion.metadata.name)} is scaled to 0."
 
 
 def _serving_fact(observed: Observed) -> Iterable[Fact]:
@@ -171,7 +178,7 @@ def _serving_fact(observed: Observed) -> Iterable[Fact]:
 
 
 def _serving_words(observed: Observed) -> tuple[str, str, str]:
-    spec, deployment = observed.expansion.spec.serving, observed.deployment
+    deployment = observed.deployment
     failed = [agent.message for agent in policies.failed_agents(observed)]
     failures = " ".join(dict.fromkeys([*failed, *filter(None, [policies.missing_pin(observed)])]))
     if not policies.is_managed(observed):
@@ -182,14 +189,15 @@ def _serving_words(observed: Observed) -> tuple[str, str, str]:
         )
     if live := _live(observed):
         version, count = live
-        words = f"{count} of {spec.replicas} model servers answer with version {version}. {failures}"
+        wanted = policies.wanted_servers(observed)
+        words = f"{count} of {wanted} model servers answer with version {version}. {failures}"
         return "True", "Live", words.strip()
     if failures:
         return "False", "ModelServerFailed", failures
     if deployment is None and observed.serving_document is None:
         return "False", "NotPublished", "No version has been published yet."
-    if spec.replicas == 0:
-        return "False", "ScaledToZero", "spec.serving.replicas is 0."
+    if policies.wanted_servers(observed) == 0:
+        return "False", "ScaledToZero", _scaled_to_zero(observed)
     if deployment is not None and deployment.waiting is not None:
         return "False", deployment.waiting.reason, deployment.waiting.message
     return "False", "Starting", "No model server answers yet."
@@ -363,7 +371,7 @@ def _serving(observed: Observed, settings: Settings) -> ServingStatus | None:
     live = _live(observed)
     return ServingStatus(
         version=live[0] if live else None,
-        replicas=observed.expansion.spec.serving.replicas,
+        replicas=policies.wanted_servers(observed),
         ready_replicas=live[1] if live else 0,
         url=_url(observed, settings),
     )

@@ -40,6 +40,17 @@ def holds(live: Any, wanted: Any) -> bool:
     return bool(live == wanted)
 
 
+def is_letting_go_of_replicas(live: Body, wanted: Body, manager: str) -> bool:
+    """Was their number ours until now, by what the API server keeps of who applied which fields?"""
+    if wanted["kind"] != "Deployment" or "replicas" in wanted["spec"]:
+        return False
+    return any(
+        "f:replicas" in entry.get("fieldsV1", {}).get("f:spec", {})
+        for entry in live["metadata"].get("managedFields", ())
+        if (entry["manager"], entry["operation"]) == (manager, "Apply")
+    )
+
+
 def job_seen(
     job: Body, pods: list[Body], events: list[Body], owner_uid: str, workload: Body | None = None
 ) -> JobSeen:

@@ -285,7 +285,7 @@ def _settled(seen: Observed, live: ClassifierExpansion, announced: int | None) -
     document = _told_today(seen, live, announced)
     if document is None:
         return seen
-    replicas = live.spec.serving.replicas
+    replicas = _servers(live)
     deployment = DeploymentSeen(
         name=serving_name(live.metadata.name),
         ours=True,
@@ -307,6 +307,12 @@ def _settled(seen: Observed, live: ClassifierExpansion, announced: int | None) -
         service_exists=managed,
         agents=(agent,) * replicas if managed else (),
     )
+
+
+def _servers(live: ClassifierExpansion) -> int:
+    """As they are wanted, else as many as status last said that there should be."""
+    given, told = live.spec.serving.replicas, live.status.serving
+    return given if given is not None else (told.replicas if told and told.replicas is not None else 1)
 
 
 def _told_today(seen: Observed, live: ClassifierExpansion, announced: int | None) -> ServingDocument | None:

@@ -1,4 +1,5 @@
 """`make test-faults`: every call of a life fails once, the operator is killed at every one, events are lost: does it end the same?
+And: whichever call about the Lease fails, does at most one operator lead, and somebody again in time?
 
 Its last line is `faults N, restarts N, deviations N`; it ends with 1 if anything deviated. --full: every call with every fault.
 """
@@ -25,6 +26,7 @@ from typing import Any
 import yaml
 from apiserver_expansions import install_definition
 from faults_events import Storm, operating, stormy_life
+from faults_lease import Library, Told, stories
 from faults_life import LIFE, Life, Meeting, Operator, Passed, Time, deviations
 from faults_wire import API, Fault, Wire
 from faults_world import World
@@ -234,6 +236,31 @@ def weather(place: Place, folder: Path, count: int, answers: Any) -> None:
     answers.put(None)
 
 
+def lead(place: Place, folder: Path, answers: Any) -> None:
+    """A process of its own: the Lease between operators."""
+    logging.disable(logging.CRITICAL)
+    with opened(place, folder, "lease") as whole, opened(place, folder, "lease-cut") as cut:
+        library = Library(
+            api=Api(place.kubeconfig),
+            near=whole.near,
+            wire=whole.wire,
+            near_of_the_cut=cut.near,
+            cut=cut.wire,
+        )
+        names, told = zip(*stories(library, ROTATION), strict=True)
+        with ThreadPoolExecutor(THREADS) as pool:
+            found: list[Told] = list(pool.map(lambda tell: tell(), told))
+    deviations = [
+        "\n    ".join([f"the Lease: {name}", *one.problems[:12]])
+        for name, one in zip(names, found, strict=True)
+        if one.problems
+    ]
+    faults, ended = sum(one.faults for one in found), sum(one.ended for one in found)
+    note = f"The Lease: {len(found)} stories of {found[0].calls} calls, {faults} faults, {ended} operators that ended themselves."
+    answers.put(asdict(Tally(faults=faults, deviations=deviations, notes=[note])))
+    answers.put(None)
+
+
 @contextmanager
 def opened(place: Place, folder: Path, prefix: str) -> Iterator[Laboratory]:
     known = yaml.safe_load(place.kubeconfig.read_text())["clusters"][0]["cluster"]
@@ -288,7 +315,10 @@ def _all(place: Place, folder: Path, plans: list[list[Meeting]], stormy: int) ->
     answers = context.Queue()
     # kopf looks for the API server where KUBECONFIG says it is when Python starts.
     os.environ["KUBECONFIG"] = str(folder / f"{STORM}.kubeconfig")
-    processes = [context.Process(target=weather, args=(place, folder, stormy, answers), daemon=True)]
+    processes = [
+        context.Process(target=weather, args=(place, folder, stormy, answers), daemon=True),
+        context.Process(target=lead, args=(place, folder, answers), daemon=True),
+    ]
     for number in range(PROCESSES):
         share = plans[number::PROCESSES]
         one = context.Process(target=work, args=(place, f"life-{number}", share, answers), daemon=True)

@@ -41,7 +41,7 @@ class Fault(StrEnum):
     KILLED = "killed"  # it was done, and the operator dies
 
 
-_STUBBORN = {Fault.BEFORE, Fault.AFTER, Fault.BUSY, Fault.BROKEN, Fault.AWAY}
+_STUBBORN = frozenset({Fault.BEFORE, Fault.AFTER, Fault.BUSY, Fault.BROKEN, Fault.AWAY})
 _WORDS = {
     "409": ("Conflict", "OperationAborted"),
     "410": ("Expired", "Gone"),
@@ -85,6 +85,10 @@ class Line:
 
     calls: list[Call] = field(default_factory=list)
     planned: tuple[int, Fault] | None = None
+    tried_again: frozenset[Fault] = _STUBBORN
+    """For what its clients try a call again at once, so that all of their attempts fail."""
+    shut: Fault | None = None
+    """What every call meets, as long as it stands here."""
     dead: bool = False
     """The operator was killed: nothing that its threads still ask for is done."""
     met: Call | None = None
@@ -98,6 +102,9 @@ class Line:
     def take(self, call: Call) -> Fault | None:
         number = len(self.calls)
         self.calls.append(call)
+        if self.shut is not None:
+            call.fault = self.shut
+            return self.shut
         if self.planned is None or self.dead:
             return None
         at, fault = self.planned
@@ -113,7 +120,7 @@ class Line:
 
     def _is_tried_again(self, call: Call, fault: Fault) -> bool:
         same = self.met is not None and (call.method, call.target) == (self.met.method, self.met.target)
-        return same and fault in _STUBBORN and self._again > 0
+        return same and fault in self.tried_again and self._again > 0
 
     def stale(self, call: Call) -> Answer | None:
         """The answer before the last one that differed."""

@@ -231,9 +231,9 @@ def _true(kind: str, at: str) -> Manifest:
 
 def _of_resource(resource: Manifest) -> Manifest:
     metadata = {key: resource["metadata"].get(key) for key in ("generation", "finalizers", "annotations")}
-    # recentRuns are times in seconds: how many Jobs share one is the machine's doing. Jobs themselves are counted on the wire.
-    status = {key: value for key, value in resource["status"].items() if key != "recentRuns"}
-    return {"metadata": metadata, "status": status}
+    # Jobs that are seen for the first time in one look stand in the order of their times, which two lives do not share.
+    started = sorted(run["runId"] for run in resource["status"].get("startedRuns", ()))
+    return {"metadata": metadata, "status": {**resource["status"], "startedRuns": started}}
 
 
 def _of_child(kind: str, one: Manifest) -> Manifest:

@@ -6,12 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiserver_expansions import EXPANSIONS, SERVED, Operator, Team, add_images, install_definition, message
+from apiserver_expansions import (
+    EXPANSIONS,
+    MODEL_SERVER,
+    SERVED,
+    Operator,
+    Team,
+    add_images,
+    install_definition,
+    message,
+)
 from apiserver_waiting import Waiter, condition_of, wait_for
 
 from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
 from expansion_development.process_node.running import RunningNode
+from expansion_operator.cluster import FIELD_MANAGER
 
 pytestmark = pytest.mark.apiserver
 Settled = Callable[..., Manifest]
@@ -222,6 +232,70 @@ def test_what_others_add_to_a_child_stays_when_it_is_put_right(team: Team, ready
     containers = deployment(team)["spec"]["template"]["spec"]["containers"]
     assert "sidecar" in [container["name"] for container in containers]
     assert deployment(team)["metadata"]["annotations"]["policy/checked"] == "yes"
+
+
+def scale(team: Team, replicas: int) -> None:
+    """As a HorizontalPodAutoscaler does it."""
+    team.api.patch(
+        "deployments", team.namespace, "flowers-serving", {"spec": {"replicas": replicas}}, "scale"
+    )
+
+
+def replicas_since(team: Team, version: str) -> set[int]:
+    """Every number that the Deployment ever had since."""
+    events = team.api.watch("deployments", team.namespace, version, seconds=2)
+    return {body["spec"]["replicas"] for kind, body in events if kind == "MODIFIED"}
+
+
+def test_replicas_that_are_left_out_are_whoever_scales_them(
+    team: Team, ready: Settled, wait_for_condition: Waiter
+) -> None:
+    ready(serving={"mode": "Managed", "image": MODEL_SERVER})
+    assert deployment(team)["spec"]["replicas"] == 1
+    scale(team, 3)
+    before = deployment(team)["metadata"]["resourceVersion"]
+    wait_for(lambda: team.get()["status"]["serving"]["readyReplicas"] == 3, "three model servers")
+    team.patch(acceptance={"minimumAccuracy": 0.6}, serving={"resources": {"requests": {"cpu": "100m"}}})
+    wait_for_condition("flowers", "Ready")
+    team.patch(retrain={"revision": 1})
+    wait_for(lambda: team.served() == 2, "version 2")
+    wait_for_condition("flowers", "Ready")
+    assert replicas_since(team, before) == {3}
+
+
+def test_replicas_that_are_given_are_ours_and_stay_as_they_are_when_they_are_left_out_again(
+    team: Team, ready: Settled
+) -> None:
+    """Never 1 in between, which is Kubernetes' own number."""
+    ready(serving={**SERVED, "replicas": 2})
+    scale(team, 3)
+    wait_for(lambda: deployment(team)["spec"]["replicas"] == 2, "two again")
+    before = deployment(team)["metadata"]["resourceVersion"]
+    team.patch(serving={"replicas": None})
+    wait_for(lambda: not owns_replicas(team), "the operator to let go of them")
+    team.patch(acceptance={"minimumAccuracy": 0.6})
+    wait_for(lambda: is_looked_at(team), "the edit to be looked at")
+    assert replicas_since(team, before) == {2}
+    scale(team, 3)
+    team.patch(acceptance={"minimumAccuracy": 0.5})
+    wait_for(lambda: is_looked_at(team), "the edit to be looked at")
+    assert deployment(team)["spec"]["replicas"] == 3
+    team.patch(serving={"replicas": 1})
+    wait_for(lambda: deployment(team)["spec"]["replicas"] == 1, "one, as it is given again")
+
+
+def owns_replicas(team: Team) -> bool:
+    owners = (
+        entry["manager"]
+        for entry in deployment(team)["metadata"]["managedFields"]
+        if "f:replicas" in entry["fieldsV1"].get("f:spec", {})
+    )
+    return FIELD_MANAGER in owners
+
+
+def is_looked_at(team: Team) -> bool:
+    found = team.get()
+    return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
 
 
 def deployment(team: Team) -> Manifest:

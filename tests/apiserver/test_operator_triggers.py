@@ -21,6 +21,7 @@ def operator(
     install_definition(api)
     add_images(process_node)
     with Operator(kubeconfig, tmp_path_factory.mktemp("triggers") / "operator.log") as running:
+        wait_for(lambda: running.healthy("readyz"), "the operator to be ready")
         yield running
 
 
@@ -35,6 +36,7 @@ def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operato
 def test_a_run_waits_for_the_end_of_an_upload_and_takes_all_of_it(
     team: Team, wait_for_condition: Waiter
 ) -> None:
+    team.put_images(tulip=30, rose=30)
     team.apply(retrain={"settle": "8s"})
     waiting = wait_for_condition("flowers", "Trained", "Unknown", reason="Settling")
     assert condition_of(waiting, "Reconciling")["status"] == "True"
@@ -70,4 +72,4 @@ def test_a_spent_budget_holds_even_a_raised_revision_back(team: Team, wait_for_c
     assert team.attempts() == 1
     team.patch(retrain={"maxRunsPerDay": 2})
     wait_for(lambda: team.versions() == [1, 2], "version 2")
-    wait_for(lambda: len(team.get()["status"]["recentRuns"]) == 2, "both runs to be counted")
+    wait_for(lambda: len(team.get()["status"]["startedRuns"]) == 2, "both runs to be counted")

@@ -13,6 +13,7 @@ def body(name: str = "flowers", **spec: Any) -> dict[str, Any]:
             "categories": {"images": "s3://photos/flowers/"},
             "output": {"models": "s3://models/flowers/"},
             **spec,
+            "serving": {"replicas": 2, **spec.get("serving", {})},
         },
     }
 

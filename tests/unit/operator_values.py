@@ -8,7 +8,7 @@ import contract_values
 
 from expansion_contract.dataset import Listing, Problem
 from expansion_contract.report import File, Progress, RunReport
-from expansion_contract.resource import ClassifierExpansion, Condition, ExpansionStatus
+from expansion_contract.resource import ClassifierExpansion, Condition, ExpansionStatus, StartedRun
 from expansion_contract.run import Owner, run_id
 from expansion_contract.version import AgentStatus, ServingDocument, VersionManifest
 from expansion_operator.observed import (
@@ -89,7 +89,7 @@ def agent(live: int | None = 1, **changes: Any) -> AgentStatus:
 
 def job(phase: JobPhase = JobPhase.RUNNING, of: str = RUN, **changes: Any) -> JobSeen:
     seen = JobSeen(
-        name=f"flowers-{of[:10]}", run_id=of, uid="j1", ours=True, phase=phase, created_at=JUST_NOW
+        name=f"flowers-{of[:10]}", run_id=of, uid=f"job-{of[:4]}", ours=True, phase=phase, created_at=JUST_NOW
     )
     return replace(seen, **changes)
 
@@ -129,6 +129,13 @@ def respecified(observed: Observed, **spec: Any) -> Observed:
 def with_status(observed: Observed, **changes: Any) -> Observed:
     status = observed.expansion.status.model_copy(update=changes)
     return replace(observed, expansion=observed.expansion.model_copy(update={"status": status}))
+
+
+def counted(observed: Observed) -> Observed:
+    """As after a look at its Jobs: status knows them."""
+    jobs = [job for job in (observed.job, *observed.old_jobs) if job is not None]
+    runs = [StartedRun(started_at=job.created_at, run_id=job.run_id, job_uid=job.uid) for job in jobs]
+    return with_status(observed, started_runs=runs)
 
 
 NEW = Observed(expansion=EXPANSION, listing=listing(), run_id=RUN)

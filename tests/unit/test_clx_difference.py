@@ -12,6 +12,7 @@ from operator_values import at, report
 from test_convergence import World, fails
 
 from expansion_contract.resource import ClassifierExpansion, Serving
+from expansion_operator.policies import PUBLISHING
 from kubectl_clx.difference import Difference, Effect, difference
 from kubectl_clx.remembered import Told
 
@@ -110,7 +111,9 @@ def done(world: World, **spec: Any) -> Effect:
         return Effect.TRAIN
     if _published(world, without, before):
         return Effect.PUBLISH
-    return _quiet(world, live, edited)
+    # One that is being published may be named by now, one of a run under way may not.
+    nameable = world if ready(before) == PUBLISHING else before
+    return _quiet(world, live, edited, {seen.manifest.version for seen in nameable.versions})
 
 
 def _published(world: World, without: World, before: World) -> bool:
@@ -120,11 +123,11 @@ def _published(world: World, without: World, before: World) -> bool:
     return told is not None and told.version not in others and told.run_id in before.reports
 
 
-def _quiet(world: World, live: ClassifierExpansion, edited: ClassifierExpansion) -> Effect:
-    """Nothing was trained or published."""
+def _quiet(world: World, live: ClassifierExpansion, edited: ClassifierExpansion, there: set[int]) -> Effect:
+    """Nothing was trained or published. `there`: versions."""
     serving = unpinned(live) != unpinned(edited)
     regated = live.spec.acceptance != edited.spec.acceptance or run_of(live) != run_of(world.expansion)
-    asked, there = edited.spec.serving.version, {seen.manifest.version for seen in world.versions}
+    asked = edited.spec.serving.version
     if edited.spec.suspend:
         return Effect.SERVING if serving else Effect.NOTHING if live.spec.suspend else Effect.STOP
     if ready(world) == "GateRefused" and regated:
@@ -180,6 +183,16 @@ def test_it_predicts_what_the_operator_then_does_in_the_middle_of_a_run(
         world.pass_time()
     world.look()
     must_come_true(world, change)
+
+
+def test_a_version_that_a_run_under_way_may_become_is_refused_today() -> None:
+    world = lived([])
+    begin(world, training={"seed": 1})
+    for _ in range(2):
+        world.look()
+        world.pass_time()
+    said, did = predicted(world, serving={"version": 2}), done(world, serving={"version": 2})
+    assert (said.effect, did) == (Effect.REFUSED, Effect.REFUSED)
 
 
 def lived(history: list[dict[str, Any]]) -> World:

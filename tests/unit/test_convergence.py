@@ -130,7 +130,8 @@ class World:
             case Apply(manifest={"kind": "Job"} as manifest):
                 self.create(manifest)
             case Apply(manifest={"kind": "Deployment"} as manifest):
-                replicas = manifest["spec"]["replicas"]
+                before = self.deployment.replicas if self.deployment else 1
+                replicas = manifest["spec"].get("replicas", before)
                 self.deployment = replace(
                     self.deployment or DEPLOYMENT, replicas=replicas, ready_replicas=replicas
                 )
@@ -459,6 +460,7 @@ def test_a_suspended_run_goes_on_when_it_is_resumed() -> None:
     world = World()
     world.look()
     world.pass_time()
+    world.look()
     world.edit(suspend=True)
     world.settle()
     assert world.jobs == {}

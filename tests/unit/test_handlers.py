@@ -131,7 +131,17 @@ def test_a_changed_resource_wakes_those_that_grow_it(kind: str) -> None:
     assert queue.depth == 2
 
 
-async def asking_in_vain(watchers: Watchers, name: str) -> list[object]:
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self, seconds: float = 1000.0) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def asking_in_vain(watchers: Watchers, name: str, hand: Hand) -> list[object]:
     """What is known while a watcher's first attempt is under way, after it failed, and when a later one was answered."""
 
     async def watcher() -> list[object]:
@@ -143,6 +153,7 @@ async def asking_in_vain(watchers: Watchers, name: str) -> list[object]:
             found.append((watchers.up()["jobs"], watchers.problem()))
         found.append(watchers.remark())
         del pauses
+        hand.seconds += 1.5
         found.append(watchers.remark())
         return found
 
@@ -154,12 +165,44 @@ async def asking_in_vain(watchers: Watchers, name: str) -> list[object]:
 
 
 def test_a_watcher_that_is_alive_and_not_answered_is_not_up_and_asks_for_no_restart() -> None:
-    watchers = Watchers((), grace_seconds=5)
+    watchers, hand = Watchers((), grace_seconds=5), Hand(time.monotonic())
+    watchers.backoffs = EndlessBackoffs(hand)
     watchers.expect()
-    first, second, remark, answered = asyncio.run(asking_in_vain(watchers, NAMES[1]))
+    first, second, remark, answered = asyncio.run(asking_in_vain(watchers, NAMES[1], hand))
     assert (first, second) == ((True, None), (False, None))
     assert remark == "the API server has not let us watch jobs for 0 s"
     assert answered is None
+
+
+def test_a_watch_that_is_given_up_for_its_silence_and_asked_for_again_is_not_answered() -> None:
+    """kopf does so every 70 s, however long the API server refuses."""
+    hand = Hand()
+    backoffs = EndlessBackoffs(hand)
+    for _ in range(5):
+        pauses = iter(backoffs)
+        for _ in range(9):
+            next(pauses)
+            hand.seconds += 8
+        assert backoffs.unanswered() == {"": 1008.0}
+        del pauses
+        hand.seconds += 0.1
+        assert backoffs.unanswered() == {"": 1008.0}
+    hand.seconds += 1
+    assert backoffs.unanswered() == {}
+
+
+def test_what_is_left_of_an_earlier_request_does_not_answer_the_next_one() -> None:
+    """An exception may keep it for a while."""
+    hand = Hand()
+    backoffs = EndlessBackoffs(hand)
+    earlier, later = iter(backoffs), iter(backoffs)
+    assert [next(earlier), next(earlier), next(later), next(later)] == [1, 1, 1, 1]
+    del earlier
+    hand.seconds += 10
+    assert backoffs.unanswered() == {"": 1000.0}
+    del later
+    hand.seconds += 10
+    assert backoffs.unanswered() == {}
 
 
 def test_what_was_looked_at_already_wakes_nobody() -> None:

@@ -103,9 +103,10 @@ class Counted(World):
         super().do(action)
 
     def may_be_repeated(self, run: str) -> bool:
-        """It is ended before its end, or its end says that it passes."""
+        """It is ended before its end, its end says that it passes, or it died without a word after nobody wanted it any more."""
         job = self.jobs[run]
-        return job.phase not in ENDED or job.exit_code == 20
+        is_unheard = run not in self.reports and not self.is_latched(run)
+        return job.phase not in ENDED or job.exit_code == 20 or is_unheard
 
     # What must hold
 

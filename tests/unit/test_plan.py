@@ -20,6 +20,7 @@ from operator_values import (
     applied,
     at,
     condition,
+    counted,
     document,
     failed,
     job,
@@ -37,7 +38,7 @@ from operator_values import (
 from expansion_contract.dataset import Problem
 from expansion_contract.exit_codes import ExitCode
 from expansion_contract.resource import FINALIZER, RETRAIN_ANNOTATION, HistoryEntry, RunStatus
-from expansion_contract.version import ServingDocument
+from expansion_contract.version import AgentStatus, ServingDocument
 from expansion_operator import starts
 from expansion_operator.conditions import stamp
 from expansion_operator.observed import (
@@ -241,7 +242,7 @@ def test_warnings_of_the_data_set_stand_in_its_condition() -> None:
 @pytest.mark.parametrize("phase", [JobPhase.PENDING, JobPhase.RUNNING])
 def test_suspend_stops_the_run_and_older_ones_and_keeps_serving(phase: JobPhase) -> None:
     running = replace(CHANGED, job=job(phase, OTHER_RUN), old_jobs=(job(),))
-    result = planned(respecified(running, suspend=True))
+    result = planned(counted(respecified(running, suspend=True)))
     assert {d.name for d in only(result, Delete)} == {job().name, job(of=OTHER_RUN).name}
     assert says(result, "Suspended") == ("True", "Suspended")
     assert says(result, "Serving") == ("True", "Live")
@@ -276,7 +277,7 @@ def test_a_suspended_resource_that_is_up_to_date_is_ready() -> None:
 def test_suspend_stops_a_run_while_storage_is_away() -> None:
     trouble = Trouble(reason="StorageUnavailable", message="503", permanent=False)
     observed = respecified(Observed(expansion=EXPANSION, trouble=trouble, job=job()), suspend=True)
-    assert only(planned(observed), Delete) == (Delete(kind="Job", name=job().name),)
+    assert only(planned(counted(observed)), Delete) == (Delete(kind="Job", name=job().name),)
 
 
 def test_after_suspension_the_run_is_started_again_when_its_job_is_gone() -> None:
@@ -304,7 +305,7 @@ def test_a_new_run_is_written_before_its_job_is_created_and_created_only_once() 
 
 
 def test_an_old_run_is_deleted_and_waited_for_before_the_new_one_starts() -> None:
-    replaced = replace(CHANGED, old_jobs=(job(),))
+    replaced = counted(replace(CHANGED, old_jobs=(job(),)))
     first = planned(replaced)
     assert only(first, Delete) == (Delete(kind="Job", name=job().name),)
     assert (only(first, WriteRun), applied(first, "Job"), first.requeue_after) == ((), [], 2)
@@ -426,7 +427,7 @@ PATIENCE = {"compute": {"pendingDeadlineSeconds": 60}}
 
 def test_a_job_that_is_pending_too_long_is_given_up_and_deleted() -> None:
     image = Trouble(reason="ImagePullBackOff", message="Back-off pulling image x.", permanent=False)
-    stuck = respecified(replace(NEW, job=job(JobPhase.PENDING, waiting=image)), **PATIENCE)
+    stuck = counted(respecified(replace(NEW, job=job(JobPhase.PENDING, waiting=image)), **PATIENCE))
     assert says(planned(stuck, 50), "Stalled") is None
     result = planned(stuck, 51)
     assert says(result, "Stalled") == ("True", "ImagePullBackOff")
@@ -480,7 +481,7 @@ def test_a_failed_report_is_latched_with_its_own_words_and_never_started_again()
 def test_a_job_that_has_just_reported_its_failure_is_left_to_end_and_one_that_goes_on_is_stopped() -> None:
     """Its report comes before its end; people read the logs of its pod."""
     report = reported(OTHER_RUN, outcome="Failed", reason="BadDataset", metrics=None, finished_at=stamp(NOW))
-    observed = replace(CHANGED, report=report, job=job(of=OTHER_RUN, phase=JobPhase.RUNNING))
+    observed = counted(replace(CHANGED, report=report, job=job(of=OTHER_RUN, phase=JobPhase.RUNNING)))
     soon, late = planned(observed, 10), planned(observed, 61)
     assert (says(soon, "Stalled"), only(soon, Delete), soon.requeue_after) == (("True", "BadDataset"), (), 5)
     assert only(late, Delete) == (Delete(kind="Job", name=job(of=OTHER_RUN).name),)
@@ -982,6 +983,42 @@ def test_no_replicas_is_a_choice_and_ready() -> None:
     assert applied(result, "Deployment")[0]["spec"]["replicas"] == 0
 
 
+def scaled(replicas: int, *agents: AgentStatus, ready: int = 0) -> Observed:
+    """By somebody else: spec.serving.replicas is left out."""
+    deployment = replace(DEPLOYMENT, replicas=replicas, ready_replicas=ready or len(agents))
+    return respecified(replace(SETTLED, deployment=deployment, agents=agents), serving={"replicas": None})
+
+
+def test_who_scales_in_our_place_is_neither_corrected_nor_taken_for_a_rollout() -> None:
+    grown = scaled(5, agent(), agent(None), ready=1)
+    result = planned(grown)
+    assert "replicas" not in applied(result, "Deployment")[0]["spec"]
+    assert (says(result, "Ready"), says(result, "Reconciling")) == (("True", "Ready"), None)
+    assert message(result, "Ready") == "Version 1 with 1002 categories answers on 1 model server."
+    assert message(result, "Serving") == "1 of 5 model servers answer with version 1."
+    assert result.status["serving"]["replicas"] == 5
+
+
+@pytest.mark.parametrize(
+    "agents",
+    [
+        pytest.param((agent(None),), id="nobody answers yet"),
+        pytest.param((agent(), agent(9)), id="one has another version"),
+        pytest.param((), id="nobody is reached"),
+    ],
+)
+def test_whoever_scales_ready_means_that_the_version_and_no_other_one_answers(
+    agents: tuple[AgentStatus, ...],
+) -> None:
+    assert says(planned(scaled(2, *agents, ready=2)), "Ready") == ("False", "RollingOut")
+
+
+def test_servers_that_somebody_scaled_to_zero_are_a_choice_and_named() -> None:
+    result = planned(scaled(0))
+    assert says(result, "Ready") == ("True", "Ready")
+    assert message(result, "Serving") == "Deployment flowers-serving is scaled to 0."
+
+
 def test_while_a_new_run_trains_the_old_version_is_served_and_kept_up() -> None:
     result = planned(replace(CHANGED, job=job(of=OTHER_RUN)))
     assert says(result, "Serving") == ("True", "Live")
@@ -1096,9 +1133,10 @@ SPECS = st.fixed_dictionaries(
 
 @st.composite
 def worlds(draw: st.DrawFn) -> Observed:
+    """After a look, in which a Job that nobody had counted is counted and not deleted."""
     start = with_status(draw(st.sampled_from([NEW, SETTLED])), run=draw(RUNS))
     errors = draw(st.sampled_from([(), (Problem(reason="NoCategories", message="None."),)]))
-    return replace(
+    return counted(replace(
         respecified(start, **draw(SPECS)),
         trouble=draw(TROUBLES),
         output_owner=draw(st.sampled_from([None, None, "team/roses"])),
@@ -1111,7 +1149,7 @@ def worlds(draw: st.DrawFn) -> Observed:
         deployment=draw(st.none() | st.builds(replace, st.just(DEPLOYMENT), ours=st.booleans(), waiting=TROUBLES)),
         agents=tuple(draw(st.lists(AGENTS, max_size=3))),
         refusals=draw(st.sampled_from([(), (QUOTA,)])),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 @settings(max_examples=100, deadline=None)

@@ -5,7 +5,19 @@ from typing import Any
 
 import contract_values
 import pytest
-from operator_values import CHANGED, OTHER_RUN, RUN, SETTINGS, at, job, message, only, respecified, says
+from operator_values import (
+    CHANGED,
+    OTHER_RUN,
+    RUN,
+    SETTINGS,
+    at,
+    counted,
+    job,
+    message,
+    only,
+    respecified,
+    says,
+)
 
 from expansion_operator import queueing
 from expansion_operator.manifests.job import training_job
@@ -120,7 +132,7 @@ def test_a_run_waits_in_its_queue_for_as_long_as_it_takes() -> None:
 
 
 def test_a_queued_run_is_taken_out_of_the_queue_when_the_resource_is_suspended() -> None:
-    result = plan(respecified(QUEUED, suspend=True), SETTINGS, at(0))
+    result = plan(counted(respecified(QUEUED, suspend=True)), SETTINGS, at(0))
     assert only(result, Delete) == (Delete(kind="Job", name=job(of=OTHER_RUN).name),)
 
 

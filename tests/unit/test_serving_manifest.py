@@ -81,6 +81,10 @@ def test_scaling_does_not_touch_the_pods() -> None:
     assert made(serving={"replicas": 0})["spec"]["replicas"] == 0
 
 
+def test_a_number_of_replicas_that_is_left_out_is_left_to_others() -> None:
+    assert "replicas" not in made(serving={"replicas": None})["spec"]
+
+
 def test_a_rollout_never_goes_below_what_is_wanted() -> None:
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     assert made()["spec"]["strategy"] == rolling

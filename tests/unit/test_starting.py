@@ -15,6 +15,7 @@ from operator_values import (
     after,
     applied,
     at,
+    counted,
     failed,
     job,
     message,
@@ -22,8 +23,10 @@ from operator_values import (
     progress,
     respecified,
     says,
+    with_status,
 )
 
+from expansion_contract.resource import StartedRun
 from expansion_operator.conditions import stamp
 from expansion_operator.observed import Delete, JobPhase, Observed, Plan, Trouble, WriteRun
 from expansion_operator.plan import plan
@@ -126,10 +129,20 @@ def test_while_suspended_nothing_is_listed_again() -> None:
 
 def spent(*hours_ago: float, most: int = 2) -> Observed:
     """Runs were started so many hours ago."""
-    times = [stamp(NOW - timedelta(hours=hours)) for hours in sorted(hours_ago, reverse=True)]
-    observed = respecified(CHANGED, retrain={"maxRunsPerDay": most})
-    status = observed.expansion.status.model_copy(update={"recent_runs": times})
-    return replace(observed, expansion=observed.expansion.model_copy(update={"status": status}))
+    runs = [
+        StartedRun(started_at=ago(hours), run_id=f"r{hours:.0f}", job_uid=f"j{hours:.0f}")
+        for hours in sorted(hours_ago, reverse=True)
+    ]
+    return with_status(respecified(CHANGED, retrain={"maxRunsPerDay": most}), started_runs=runs)
+
+
+def ago(hours: float) -> str:
+    return stamp(NOW - timedelta(hours=hours))
+
+
+def times(observed: Observed) -> list[str | None]:
+    """When the runs that status remembers were started."""
+    return [run.started_at for run in observed.expansion.status.started_runs]
 
 
 def test_a_spent_budget_holds_the_next_run_back_until_it_is_free() -> None:
@@ -171,26 +184,91 @@ def test_a_run_under_way_and_a_published_one_need_no_budget() -> None:
 def test_every_job_of_ours_is_counted_once_and_strangers_are_not() -> None:
     foreign = job(of="r9", ours=False, created_at="2026-11-22T11:00:00Z")
     busy = replace(CHANGED, job=job(of=OTHER_RUN), old_jobs=(foreign,))
-    counted = after(busy, planned(busy))
-    assert counted.expansion.status.recent_runs == ["2026-11-22T11:59:50Z"]
-    assert planned(counted, 60).status == counted.expansion.status.to_wire()
+    looked_at = after(busy, planned(busy))
+    assert looked_at.expansion.status.started_runs == [
+        StartedRun(started_at="2026-11-22T11:59:50Z", run_id=OTHER_RUN, job_uid=job(of=OTHER_RUN).uid)
+    ]
+    assert planned(looked_at, 60).status == looked_at.expansion.status.to_wire()
+
+
+@pytest.mark.parametrize(
+    "others", [pytest.param(OTHER_RUN, id="of one run"), pytest.param("r9", id="of two")]
+)
+def test_jobs_of_one_second_are_as_many_as_they_are(others: str) -> None:
+    """Seen together or one after the other, whichever is gone by then."""
+    first, second = job(of=OTHER_RUN, uid="j1"), job(of=others, uid="j2")
+    together = replace(CHANGED, job=first, old_jobs=(second,))
+    assert len(times(after(together, planned(together)))) == 2
+    alone = replace(CHANGED, job=first)
+    then = replace(after(alone, planned(alone)), job=second)
+    assert times(after(then, planned(then))) == [first.created_at, second.created_at]
+    limited = respecified(replace(after(then, planned(then)), job=None), retrain={"maxRunsPerDay": 2})
+    assert says(planned(limited), "Reconciling") == ("True", "BudgetSpent")
+
+
+def test_a_job_is_counted_before_it_is_deleted_so_that_a_lost_write_of_status_loses_no_run() -> None:
+    unwanted = replace(CHANGED, old_jobs=(job(created_at="2026-11-22T11:59:50Z"),))
+    first = planned(unwanted)
+    assert (only(first, Delete), first.requeue_after) == ((), 1)
+    assert only(planned(unwanted, 5), Delete) == (), "its write was lost"
+    looked_at = after(unwanted, first)
+    assert only(planned(looked_at, 1), Delete) == (Delete(kind="Job", name=job().name),)
+    assert times(looked_at) == ["2026-11-22T11:59:50Z"]
+
+
+def test_a_run_that_is_to_be_stopped_is_counted_first() -> None:
+    hung = replace(CHANGED, job=job(of=OTHER_RUN), progress=progress(run_id=OTHER_RUN))
+    first = planned(hung, 3610)
+    assert (says(first, "Stalled"), only(first, Delete), first.requeue_after) == (
+        ("True", "NoProgress"),
+        (),
+        1,
+    )
+    assert only(planned(after(hung, first), 3611), Delete) != ()
+
+
+def test_a_job_of_days_ago_that_status_has_forgotten_may_go() -> None:
+    kept = replace(CHANGED, old_jobs=(job(created_at="2026-11-19T12:00:00Z"),))
+    assert only(planned(kept), Delete) == (Delete(kind="Job", name=job().name),)
+
+
+def test_what_an_earlier_operator_counted_goes_on_counting() -> None:
+    """It knew only the second."""
+    upgraded = with_status(spent(), recent_runs=[ago(30), ago(20), ago(3)])
+    held = planned(upgraded)
+    assert says(held, "Reconciling") == ("True", "BudgetSpent")
+    taken_over = after(upgraded, held)
+    assert (times(taken_over), taken_over.expansion.status.recent_runs) == ([ago(20), ago(3)], [])
+    assert says(planned(taken_over), "Reconciling") == ("True", "BudgetSpent")
+    assert only(planned(taken_over, 4 * 3600), WriteRun) == (WriteRun(run_id=OTHER_RUN),)
+
+
+def test_a_job_that_an_earlier_operator_counted_is_not_counted_again() -> None:
+    seen = job(of=OTHER_RUN)
+    upgraded = replace(with_status(spent(), recent_runs=[ago(3), seen.created_at]), job=seen)
+    taken_over = after(upgraded, planned(upgraded))
+    assert times(taken_over) == [ago(3), seen.created_at]
+    assert taken_over.expansion.status.started_runs[-1].job_uid == seen.uid
+    assert planned(taken_over, 60).status == taken_over.expansion.status.to_wire()
 
 
 def test_passing_time_alone_writes_nothing() -> None:
     remembered = spent(20, 3)
-    assert planned(remembered, 3600).status["recentRuns"] == remembered.expansion.status.recent_runs
+    assert planned(remembered, 3600).status["startedRuns"] == [
+        run.to_wire() for run in remembered.expansion.status.started_runs
+    ]
 
 
 def test_starts_of_more_than_a_day_ago_are_forgotten_with_the_next_one() -> None:
     busy = replace(spent(30, 3), job=job(of=OTHER_RUN))
-    assert planned(busy).status["recentRuns"] == ["2026-11-22T09:00:00Z", "2026-11-22T11:59:50Z"]
+    assert times(after(busy, planned(busy))) == ["2026-11-22T09:00:00Z", "2026-11-22T11:59:50Z"]
 
 
 # A run that says nothing
 
 
 def test_a_run_that_says_nothing_new_is_stopped_and_not_started_again() -> None:
-    hung = replace(CHANGED, job=job(of=OTHER_RUN), progress=progress(run_id=OTHER_RUN))
+    hung = counted(replace(CHANGED, job=job(of=OTHER_RUN), progress=progress(run_id=OTHER_RUN)))
     assert says(planned(hung, 3590), "Trained") == ("Unknown", "Running")
     result = planned(hung, 3610)
     assert says(result, "Stalled") == ("True", "NoProgress")

@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from expansion_operator.observed import JobPhase, JobSeen, Trouble
-from expansion_operator.workloads import addresses, deployment_seen, holds, job_seen
+from expansion_operator.workloads import (
+    addresses,
+    deployment_seen,
+    holds,
+    is_letting_go_of_replicas,
+    job_seen,
+)
 
 Body = dict[str, Any]
 OWNER = {"uid": "u1", "controller": True}
@@ -200,6 +206,25 @@ def test_a_job_that_is_being_deleted_is_held_by_its_pods_and_then_by_its_finaliz
     assert seen(deleted, left).held_by == "pod flowers-x on node gpu-7"
     assert seen(deleted).held_by == "finalizer foregroundDeletion"
     assert (seen(deleted).deleted_at, seen(job()).held_by) == ("2026-11-22T10:10:00Z", "")
+
+
+def applied_by(manager: str, operation: str = "Apply", **fields: Any) -> Body:
+    return {"manager": manager, "operation": operation, "fieldsV1": {"f:spec": fields}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "owner", "is_let_go"),
+    [
+        pytest.param({}, applied_by("ours", **{"f:replicas": {}}), True, id="ours until now"),
+        pytest.param({"replicas": 2}, applied_by("ours", **{"f:replicas": {}}), False, id="still ours"),
+        pytest.param({}, applied_by("ours", **{"f:template": {}}), False, id="never ours"),
+        pytest.param({}, applied_by("hpa", "Update", **{"f:replicas": {}}), False, id="somebody else's"),
+    ],
+)
+def test_replicas_are_let_go_once_by_who_had_them(wanted: Body, owner: Body, is_let_go: bool) -> None:
+    live = {"metadata": {"managedFields": [applied_by("webhook"), owner]}, "spec": {"replicas": 3}}
+    manifest = {"kind": "Deployment", "spec": wanted}
+    assert is_letting_go_of_replicas(live, manifest, "ours") is is_let_go
 
 
 WANTED: Body = {"spec": {"replicas": 2, "containers": [{"name": "a", "args": ["x"]}, {"name": "b"}]}}

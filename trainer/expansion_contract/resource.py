@@ -451,8 +451,8 @@ class Rollout(Strict):
 class Serving(Strict):
     mode: ServingMode = ServingMode.MANAGED
     """Managed runs model servers; None only publishes."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 2
-    """Model servers."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Model servers. Left out, the operator leaves their number to others, such as a HorizontalPodAutoscaler: it begins with 1."""
     version: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """Serve this published version, whatever is newer. Going back needs no training; without it the newest accepted one is served."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] = "tensorflow/serving:2.20.0"
@@ -731,6 +731,15 @@ class ScheduleStatus(Lenient):
     """When it asks for the next one, RFC 3339."""
 
 
+class StartedRun(Lenient):
+    started_at: Text | None = None
+    """When its Job was created, RFC 3339."""
+    run_id: Text | None = None
+    """Which run; a run that is started again has another Job."""
+    job_uid: Text | None = None
+    """Of that Job, which tells it from every other one. Neither is known of what an earlier operator counted."""
+
+
 class ExpansionStatus(Lenient):
     observed_generation: int = -1
     """The generation this status was computed from."""
@@ -754,8 +763,10 @@ class ExpansionStatus(Lenient):
     """What is published."""
     serving: ServingStatus | None = None
     """What is served."""
+    started_runs: Annotated[list[StartedRun], Field(max_length=100)] = []
+    """Jobs of the last day, oldest first, each of them once; spec.retrain.maxRunsPerDay counts them."""
     recent_runs: Annotated[list[Text], Field(max_length=100)] = []
-    """When Jobs of the last day were created, RFC 3339, oldest first; spec.retrain.maxRunsPerDay counts them."""
+    """No longer written: when Jobs were created that an earlier operator counted. They are taken over into startedRuns."""
     last_handled_retrain_at: Text | None = None
     """The value of the annotation classifierexpansion.dev/retrain-requested-at that the current run answers."""
     schedule: ScheduleStatus | None = None

@@ -30,13 +30,19 @@ def deployment(expansion: ClassifierExpansion, settings: Settings) -> Body:
         "kind": "Deployment",
         "metadata": pod.metadata(expansion, pod.serving_name(expansion.metadata.name), labels),
         "spec": {
-            "replicas": expansion.spec.serving.replicas,
+            **_replicas(expansion),
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": labels},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "template": {"metadata": {"labels": labels}, "spec": _pod(expansion, settings)},
         },
     }
+
+
+def _replicas(expansion: ClassifierExpansion) -> Body:
+    """Nothing where others decide: what is not applied is not ours, and stays as they set it."""
+    given = expansion.spec.serving.replicas
+    return {} if given is None else {"replicas": given}
 
 
 def service(expansion: ClassifierExpansion) -> Body:
