@@ -153,8 +153,13 @@ class World:
         self.started.append(run)
         created = at(self.seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
         self.jobs[run] = JobSeen(
-            name=manifest["metadata"]["name"], run_id=run, uid=run, ours=True, phase=JobPhase.PENDING, created_at=created
-        )  # fmt: skip
+            name=manifest["metadata"]["name"],
+            run_id=run,
+            uid=f"job-{len(self.started)}",
+            ours=True,
+            phase=JobPhase.PENDING,
+            created_at=created,
+        )
 
     def store(self, action: Publish | WriteServing | Prune) -> None:
         match action:

@@ -37,6 +37,8 @@ from expansion_operator.plan import plan
 
 STEPS = 2000
 QUOTA = Trouble(reason="QuotaExceeded", message="exceeded quota: gpus", permanent=False)
+DAY = 86400.0 - 1.0
+"""Seconds in which runs are counted, and one for what is rounded."""
 LONG = 3 * 86400.0
 """Seconds after which every deadline, retry and budget is over."""
 
@@ -47,6 +49,8 @@ class Counted(World):
 
     excused: set[str] = field(default_factory=set)
     """Runs that may be started once more: nobody knows how their last attempt ended, or it ended for a reason that passes."""
+    born: dict[str, float] = field(default_factory=dict)
+    """Uids of Jobs, and when they were created."""
     quota: bool = False
     newest_image: float | None = None
     refusals: tuple[Trouble, ...] = ()
@@ -72,6 +76,7 @@ class Counted(World):
             result = plan(replace(observed, refusals=refusals), SETTINGS, at(self.seconds))
         self.status = ExpansionStatus.model_validate(result.status)
         self.must_say_only_what_is_so(observed)
+        self.must_have_counted()
         return result
 
     def _act(self, actions: tuple[Action, ...]) -> tuple[Trouble, ...]:
@@ -86,6 +91,7 @@ class Counted(World):
         assert run not in self.started or run in self.excused, "a run is trained twice without a reason"
         self.excused.discard(run)
         super().create(manifest)
+        self.born[self.jobs[run].uid] = self.seconds
 
     def do(self, action: Action) -> None:
         match action:
@@ -135,13 +141,25 @@ class Counted(World):
         if policies.is_managed(observed):
             assert self.live == self.serving.version, "not served yet"
 
+    def must_have_counted(self) -> None:
+        """Every Job of the last day once, before it goes; only what somebody else deletes can go too soon for that."""
+        self.born = {uid: seconds for uid, seconds in self.born.items() if seconds > self.seconds - DAY}
+        there = {job.uid for job in self.jobs.values()}
+        assert self.born.keys() - there <= set(self.counted), "a Job is gone and was not counted"
+        assert len(self.counted) == len(set(self.counted)), "a Job is counted twice"
+
+    @property
+    def counted(self) -> list[str | None]:
+        return [run.job_uid for run in self.status.started_runs]
+
     # What happens meanwhile
 
     def forget_jobs(self, gone: Callable[[str], bool]) -> None:
         for run in [run for run in self.jobs if gone(run)]:
             if run not in self.reports and not self.is_latched(run):
                 self.excused.add(run)
-            del self.jobs[run]
+            if (uid := self.jobs.pop(run).uid) not in self.counted:
+                self.born.pop(uid, None)
 
     def is_latched(self, run: str) -> bool:
         """Does status know that it failed for good?"""
@@ -154,6 +172,7 @@ class Counted(World):
         self.forget_jobs(lambda run: run not in self.reports)
         self.jobs = {run: replace(job, ours=False, terminating=True) for run, job in self.jobs.items()}
         self.status, self.generation, self.refusals = ExpansionStatus(), 1, ()
+        self.born = {}
         self.deployment, self.live = None, None
         self.excused |= {run for run in self.started if run not in self.reports}
 
@@ -359,6 +378,17 @@ def test_whatever_happens_to_one_resource_nothing_is_done_twice_and_nothing_untr
         ),
     )
     assert OperatorMachine.steps >= STEPS
+
+
+def test_a_job_that_goes_as_the_operator_is_killed_has_been_counted() -> None:
+    """All is done but its status, of which the Job's place in the budget is a part."""
+    world = Counted()
+    world.look()
+    world.edit(training={"seed": 1})
+    world.look(dies_after=99)
+    world.pass_time(1)
+    world.settle()
+    assert (len(world.started), len(world.counted)) == (2, 2)
 
 
 @pytest.mark.parametrize("ends", [fails, dies])
