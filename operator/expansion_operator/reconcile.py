@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from expansion_contract import environment, run
 from expansion_contract.problems import sentences
-from expansion_contract.resource import FINALIZER, ClassifierExpansion, ServingMode, parsed
+from expansion_contract.resource import FINALIZER, ClassifierExpansion, ExpansionStatus, ServingMode, parsed
 from expansion_operator import schedule, starts
 from expansion_operator import storage as stores
 from expansion_operator.bases import Bases
@@ -57,6 +57,9 @@ LONGEST_WAIT = 300.0
 FULL_LOOK = 3600.0
 """Seconds after which everything is looked at, whatever events say: they get lost, and some things send none."""
 
+_NOTHING_SAID = ExpansionStatus()
+"""Of a resource at rest, nobody reads what it said, and a thousand would fill our memory."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -91,7 +94,8 @@ class _Rest:
 
     @classmethod
     def of(cls, seen: Observed, digest: str, access: Access) -> "_Rest":
-        return cls(expansion=seen.expansion, access=access, digest=digest, base=_base(seen))
+        stored = seen.expansion.model_copy(update={"status": _NOTHING_SAID})
+        return cls(expansion=stored, access=access, digest=digest, base=_base(seen))
 
 
 @dataclass(frozen=True, kw_only=True)
