@@ -351,7 +351,7 @@ class Reconciler:
         for other in self.neighbours.older(mine):
             live = self.cluster.expansion(*other.key.split("/", 1))
             if live is None:
-                self.neighbours.forget(other.key)
+                self._forget(other.key)
             elif claim(live).overlaps(mine) and claim(live).order < mine.order:
                 return other.key
         return None
