@@ -71,7 +71,13 @@ async def run(given: Options) -> None:
     await asyncio.sleep(0)
     logger.info("watching %s", ", ".join(given.namespaces) or "all namespaces")
     await handlers.watch(
-        queue, reconciler.neighbours, reconciler.knows, given.namespaces, stop, watchers.backoffs
+        queue,
+        reconciler.neighbours,
+        reconciler.knows,
+        given.namespaces,
+        stop,
+        watchers.backoffs,
+        reconciler.knows_child,
     )
     logger.info("ending; what is under way may take %.0f s", EXIT_SECONDS)
     for task in tasks:

@@ -25,7 +25,7 @@ FIELD_MANAGER = "classifier-expansion"
 HANDOVER_MANAGER = f"{FIELD_MANAGER}-handover"
 CONNECT_SECONDS, READ_SECONDS = 5, 30
 _EVENT_MESSAGE = 1024
-_PAGE = "200"
+_PAGE = "100"
 """Resources in one answer."""
 _GROUPS = {
     "Job": ("/apis/batch/v1", "jobs"),

@@ -62,6 +62,7 @@ class Finding:
     `sees_nothing_later`: later stages could not be looked at, so their conditions stay as they are.
     `moves_on`: another run follows by itself, so nobody needs to act.
     `polls`: only other images, or an event, change it.
+    `heard`: an event, storage or a model server tells of its end; in between Kubernetes need not be asked each time.
     `retry_at`: the same run is started again then, after so many `failures`.
     """
 
@@ -76,6 +77,7 @@ class Finding:
     sees_nothing_later: bool = False
     moves_on: bool = False
     polls: bool = False
+    heard: bool = False
     failures: int | None = None
     retry_at: datetime | None = None
 

@@ -91,6 +91,9 @@ def settings(backoffs: EndlessBackoffs | None = None) -> kopf.OperatorSettings:
     made.watching.server_timeout = 300
     made.watching.client_timeout = 330
     made.watching.inactivity_timeout = 70
+    # Thousands of objects at once, each kept by its worker until that has been idle, would not fit into our memory.
+    made.watching.chunk_size = 100
+    made.queueing.idle_timeout = 1.0
     made.process.ultimate_exiting_timeout = 30
     # Never written, see above; but should a handler ever bring them, they are not another operator's.
     made.persistence.finalizer = f"{_PREFIX}/finalizer"
@@ -103,13 +106,20 @@ def settings(backoffs: EndlessBackoffs | None = None) -> kopf.OperatorSettings:
     return made
 
 
-def registry(queue: WorkQueue, neighbours: Neighbours, knows: Knows) -> kopf.OperatorRegistry:
-    """`knows`: was this very state of a resource looked at already?"""
+def registry(
+    queue: WorkQueue,
+    neighbours: Neighbours,
+    knows: Knows,
+    knows_child: Knows = lambda _: False,
+    more_to_come: float = _MORE_TO_COME,
+) -> kopf.OperatorRegistry:
+    """`knows`, `knows_child`: was this very state of a resource, of one of its children, looked at already?"""
     made = kopf.OperatorRegistry()
     kopf.on.login(registry=made)(kopf.login_via_client)
 
     async def resource_changed(event: Any, body: Any, **_: Any) -> None:
         namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+        _lighten(event["object"])
         if event["type"] == "DELETED":
             neighbours.forget(f"{namespace}/{name}")
             waiting = tuple(other.key for other in neighbours.younger(claim(body)))
@@ -124,15 +134,23 @@ def registry(queue: WorkQueue, neighbours: Neighbours, knows: Knows) -> kopf.Ope
         if event["type"] == "DELETED" or not knows(body):
             queue.add((namespace, name))
 
-    async def child_changed(body: Any, **_: Any) -> None:
+    async def child_changed(event: Any, body: Any, **_: Any) -> None:
+        def is_news() -> bool:
+            return event["type"] == "DELETED" or not knows_child(body)
+
         if owner := body["metadata"].get("labels", {}).get(NAME_LABEL):
-            queue.add_soon((body["metadata"]["namespace"], owner), _MORE_TO_COME)
+            queue.add_soon((body["metadata"]["namespace"], owner), more_to_come, is_news)
 
     kopf.on.event(*RESOURCES, registry=made)(resource_changed)
     kopf.on.event(*JOBS, registry=made)(child_changed)
     kopf.on.event(*DEPLOYMENTS, registry=made)(child_changed)
     kopf.on.event(*SERVICES, registry=made)(child_changed)
     return made
+
+
+def _lighten(body: dict[str, Any]) -> None:
+    """Half of an object says who wrote which of its fields, and a thousand wait here for a moment when we start."""
+    body["metadata"].pop("managedFields", None)
 
 
 def _is_answered(body: Any) -> bool:
@@ -148,10 +166,11 @@ async def watch(
     namespaces: tuple[str, ...],
     stop: asyncio.Event,
     backoffs: EndlessBackoffs,
+    knows_child: Knows = lambda _: False,
 ) -> None:
     """Until `stop`, SIGTERM or SIGINT; raises if kopf gives up."""
     await kopf.operator(
-        registry=registry(queue, neighbours, knows),
+        registry=registry(queue, neighbours, knows, knows_child),
         settings=settings(backoffs),
         standalone=True,
         clusterwide=not namespaces,

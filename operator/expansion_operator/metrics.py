@@ -3,7 +3,6 @@
 What is not known has no series (a model that was never trained has no accuracy, not 0); a deleted resource's series go with it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,12 +24,19 @@ _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """The last word on one resource, and what happened to it since the operator started."""
+    """The last word on one resource."""
 
     spec: ExpansionSpec
     status: ExpansionStatus
-    runs: Counter[str]
-    gates: Counter[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """Numbers alone: a thousand parsed resources would not fit into our memory. Counts are since the operator started."""
+
+    gauges: tuple[float | None, ...]  # as _GAUGES
+    runs: tuple[int, ...] = (0,) * len(RUN_RESULTS)
+    gates: tuple[int, ...] = (0,) * len(GATE_RESULTS)
 
 
 Read = Callable[[Seen], float | None]
@@ -171,32 +177,32 @@ class Expansions(Collector):
     """The resources' series. Fed by the reconciler after every status."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, Seen] = {}
+        self._kept: dict[str, _Kept] = {}
 
     def seen(self, expansion: ClassifierExpansion, status: dict[str, Any]) -> None:
         """`expansion` as it was read, `status` as it was written."""
         before, now = expansion.status, ExpansionStatus.model_validate(status)
-        known = self._seen.get(expansion.key)
-        self._seen[expansion.key] = Seen(
-            spec=expansion.spec,
-            status=now,
-            runs=(known.runs if known else Counter()) + Counter(_ended(before, now)),
-            gates=(known.gates if known else Counter()) + Counter(_judged(before, now)),
+        known, seen = self._kept.get(expansion.key), Seen(spec=expansion.spec, status=now)
+        known = known or _Kept(gauges=())
+        self._kept[expansion.key] = _Kept(
+            gauges=tuple(gauge.read(seen) for gauge in _GAUGES),
+            runs=_raised(known.runs, RUN_RESULTS, _ended(before, now)),
+            gates=_raised(known.gates, GATE_RESULTS, _judged(before, now)),
         )
 
     def gone(self, key: str) -> None:
-        self._seen.pop(key, None)
+        self._kept.pop(key, None)
 
     def collect(self) -> Iterator[Metric]:
-        everything = sorted(self._seen.items())
-        for gauge in _GAUGES:
+        everything = sorted(self._kept.items())
+        for number, gauge in enumerate(_GAUGES):
             family = GaugeMetricFamily(gauge.name, gauge.help, labels=LABELS)
-            for key, seen in everything:
-                if (value := gauge.read(seen)) is not None:
+            for key, kept in everything:
+                if (value := kept.gauges[number]) is not None:
                     family.add_metric(key.split("/", 1), value)
             yield family
-        runs = [(key, seen.runs) for key, seen in everything]
-        gates = [(key, seen.gates) for key, seen in everything]
+        runs = [(key, kept.runs) for key, kept in everything]
+        gates = [(key, kept.gates) for key, kept in everything]
         yield _counted("expansion_runs", "Runs that ended.", runs, RUN_RESULTS)
         yield _counted("expansion_gate", "Candidates compared with spec.acceptance.", gates, GATE_RESULTS)
 
@@ -218,14 +224,18 @@ def _judged(before: ExpansionStatus, now: ExpansionStatus) -> list[str]:
     return [] if known else ["Accepted" if now.candidate.accepted else "Refused"]
 
 
+def _raised(counts: tuple[int, ...], results: tuple[str, ...], new: list[str]) -> tuple[int, ...]:
+    return tuple(count + new.count(result) for count, result in zip(counts, results, strict=True))
+
+
 def _counted(
-    name: str, text: str, counts: Iterable[tuple[str, Counter[str]]], results: tuple[str, ...]
+    name: str, text: str, counts: Iterable[tuple[str, tuple[int, ...]]], results: tuple[str, ...]
 ) -> CounterMetricFamily:
     """With zeros, so that the first failure is an increase."""
     family = CounterMetricFamily(name, text, labels=[*LABELS, "result"])
-    for key, counter in counts:
-        for result in results:
-            family.add_metric([*key.split("/", 1), result], counter[result])
+    for key, counted in counts:
+        for result, count in zip(results, counted, strict=True):
+            family.add_metric([*key.split("/", 1), result], count)
     return family
 
 

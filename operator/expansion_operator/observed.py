@@ -60,6 +60,7 @@ class JobSeen:
     pending_since: str = (
         ""  # RFC 3339; when it was last started or its newest pod created. Empty: since created_at
     )
+    resource_version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +121,8 @@ class Observed:
     start: Start = field(default_factory=Start)  # of the current run
     run_id: str | None = None  # of the current spec, listing and base
     waiting_run: str | None = None  # that one, while `run_id` is an earlier run that may end first
-    run_written: bool = False  # run.json is there
     report: ReportSeen | None = None  # of the current run
-    progress: Progress | None = None  # of the current run
+    progress: Progress | None = None  # of the current run, while it has no report
     job: JobSeen | None = None  # of the current run
     old_jobs: tuple[JobSeen, ...] = ()  # of earlier runs of this resource, still there
     versions: tuple[VersionSeen, ...] = ()  # ascending
@@ -216,6 +216,7 @@ class Plan:
     """`status` is the whole new status, without keys that are not set; it is written only if it differs.
 
     `relist`: the trainer found other images than were listed; list again now, whatever the poll interval says.
+    `heard`: of what is waited for, an event, storage or a model server tells.
     """
 
     status: dict[str, Any]
@@ -227,3 +228,4 @@ class Plan:
         None  # seconds until the images are listed again, if nothing else is waited for
     )
     relist: bool = False
+    heard: bool = False

@@ -12,6 +12,7 @@ from expansion_operator.manifests.pod import serving_name
 from expansion_operator.manifests.serving import deployment, service
 from expansion_operator.observed import (
     Action,
+    Announce,
     Apply,
     Delete,
     HoldDeletion,
@@ -59,6 +60,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
         ),
         poll_after=policies.poll_seconds(observed.expansion) if _polls(observed, finding) else None,
         relist=_goes_on(observed, finding) is Next.RELIST,
+        heard=_is_heard(observed, finding, actions),
     )
 
 
@@ -198,6 +200,13 @@ def _counts_before_it_deletes(observed: Observed, finding: Finding | None, now: 
     if observed.job is not None and _goes_on(observed, finding) is Next.STOP:
         unwanted.add(observed.job.uid)
     return not unwanted.isdisjoint(starting.uncounted(observed, now))
+
+
+def _is_heard(observed: Observed, finding: Finding | None, actions: tuple[Action, ...]) -> bool:
+    """Is nothing done but to wait for something that tells of itself? Applying again does nothing."""
+    waits = finding is not None and finding.heard and not observed.expansion.spec.suspend
+    is_done = all(isinstance(action, Apply | Announce) for action in actions)
+    return waits and is_done and not any(_unwanted_jobs(observed, finding))
 
 
 def _polls(observed: Observed, finding: Finding | None) -> bool:

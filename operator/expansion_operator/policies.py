@@ -294,7 +294,7 @@ def queued(observed: Observed, _: datetime) -> Finding | None:
         return None
     why = job.waiting
     message = why.message if why else f"Job {job.name} is suspended."
-    return _working(why.reason if why else "JobSuspended", message, "Queued")
+    return _heard(why.reason if why else "JobSuspended", message, "Queued")
 
 
 def pending_too_long(observed: Observed, now: datetime) -> Finding | None:
@@ -318,8 +318,8 @@ def pending(observed: Observed, _: datetime) -> Finding | None:
     if job is None or job.phase is not JobPhase.PENDING:
         return None
     if job.waiting:
-        return _working(job.waiting.reason, job.waiting.message, "Pending")
-    return _working("Pending", f"Job {job.name} waits for its pod.", "Pending")
+        return _heard(job.waiting.reason, job.waiting.message, "Pending")
+    return _heard("Pending", f"Job {job.name} waits for its pod.", "Pending")
 
 
 def no_progress(observed: Observed, now: datetime) -> Finding | None:
@@ -348,10 +348,10 @@ def running(observed: Observed, _: datetime) -> Finding | None:
         return None
     if job.waiting:
         tried = f" Pods of this run that failed before: {job.attempts}." if job.attempts else ""
-        return _working(job.waiting.reason, f"{job.waiting.message}{tried}", "Pending")
+        return _heard(job.waiting.reason, f"{job.waiting.message}{tried}", "Pending")
     next_one = f" Run {observed.waiting_run} waits for its end." if observed.waiting_run else ""
     message = f"Job {job.name} trains run {observed.run_id}.{next_one}"
-    return _working("Running", message, "Training", requeue_after=PROGRESS)
+    return _heard("Running", message, "Training", requeue_after=PROGRESS)
 
 
 def report_awaited(observed: Observed, now: datetime) -> Finding | None:
@@ -456,6 +456,10 @@ def _working(
         then=then,
         requeue_after=requeue_after,
     )
+
+
+def _heard(reason: str, message: str, phase: str, requeue_after: float = BUSY) -> Finding:
+    return replace(_working(reason, message, phase, requeue_after=requeue_after), heard=True)
 
 
 def _pending_since(observed: Observed, job: JobSeen, now: datetime) -> datetime:
@@ -631,6 +635,7 @@ def _rolling(reason: str, message: str, *, stuck: bool = False) -> Finding:
         message=message,
         phase="RollingOut",
         stuck=stuck,
+        heard=not stuck,
         requeue_after=REFUSED if stuck else BUSY,
     )
 

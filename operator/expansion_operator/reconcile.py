@@ -5,7 +5,7 @@ images can take a resource further it only lists them until an event comes, and 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from expansion_contract import run
+from expansion_contract import environment, run
 from expansion_contract.problems import sentences
-from expansion_contract.resource import FINALIZER, ClassifierExpansion, ServingMode, parsed
+from expansion_contract.resource import FINALIZER, ClassifierExpansion, ExpansionStatus, ServingMode, parsed
 from expansion_operator import schedule, starts
 from expansion_operator import storage as stores
 from expansion_operator.bases import Bases
@@ -52,8 +52,13 @@ KEYS_KEPT = 60.0
 """Seconds for which a Secret's keys are used while they work; a run makes many looks in a row."""
 AGAIN_SOON = 0.2
 """Seconds until we look at what we have just changed in storage, which sends no events."""
+LONGEST_WAIT = 300.0
+"""Seconds between two looks at everything for a resource on its way, of whose end something tells."""
 FULL_LOOK = 3600.0
 """Seconds after which everything is looked at, whatever events say: they get lost, and some things send none."""
+
+_NOTHING_SAID = ExpansionStatus()
+"""Of a resource at rest, nobody reads what it said, and a thousand would fill our memory."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +87,30 @@ class Clock:
 class _Rest:
     """A resource that only other images take further, as it was when that was seen."""
 
+    expansion: ClassifierExpansion
+    access: Access
+    digest: str
+    base: tuple[object, ...]
+
+    @classmethod
+    def of(cls, seen: Observed, digest: str, access: Access) -> "_Rest":
+        stored = seen.expansion.model_copy(update={"status": _NOTHING_SAID})
+        return cls(expansion=stored, access=access, digest=digest, base=_base(seen))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wait:
+    """A resource on its way, with our own answer in it. Events, storage and its model servers tell what is new."""
+
+    body: Body
     observed: Observed
-    storage: Storage
+    plan: Plan
+
+    @classmethod
+    def of(cls, observed: Observed, plan: Plan, body: Body) -> "_Wait":
+        actions = tuple(action for action in plan.actions if not isinstance(action, Announce))
+        answered = replace(observed, expansion=parsed(body), refusals=())
+        return cls(body=body, observed=answered, plan=replace(plan, actions=actions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +129,15 @@ class _Memory:
     list_again: bool = False
     version: str = ""
     """The resourceVersion that was looked at, with our own answer to it."""
+    children: frozenset[tuple[str, str]] = frozenset()
+    """Uid and resourceVersion of the Jobs and the Deployment that were looked at."""
     full_look_at: float = 0.0
+    patience: float = 0.0
+    """Seconds from one look at everything to the next while nothing tells us anything."""
     rest: _Rest | None = None
+    wait: _Wait | None = None
+    agents: tuple[str, ...] = ()
+    """Addresses of the model servers."""
     storage: Storage | None = None
     deployment: Live | None = None
     """Both of the look that is under way."""
@@ -127,27 +161,43 @@ class Reconciler:
     _memories: dict[str, _Memory] = field(default_factory=dict)
 
     def glance(self, namespace: str, name: str) -> float | None:
-        """For a resource whose time has come without an event: one at rest only has its images listed, when they are due."""
+        """For a resource whose time has come without an event: as long as nothing follows from it, only storage is looked at."""
         memory, now = self._memories.get(f"{namespace}/{name}"), self.clock.monotonic()
-        rest = memory.rest if memory else None
-        if (
-            memory is None
-            or rest is None
-            or now >= memory.full_look_at
-            or not self._finds_the_same(rest, now)
-        ):
+        if memory is None:
             return self.reconcile(namespace, name)
-        return min(self._poll_after(rest.observed, now), memory.full_look_at - now)
+        if now >= memory.full_look_at:
+            return self._look(namespace, name, memory)
+        try:
+            after = self._glanced(memory, now)
+        finally:
+            memory.storage = None
+        return self.reconcile(namespace, name) if after is None else min(after, memory.full_look_at - now)
+
+    def _glanced(self, memory: _Memory, now: float) -> float | None:
+        """Seconds until the next glance; None if there is something to look at."""
+        if memory.rest is not None and self._finds_the_same(memory.rest, now):
+            return self._poll_after(memory.rest.expansion, now)
+        return None if memory.wait is None else self._still_waits(memory.wait, memory)
 
     def knows(self, body: Body) -> bool:
         """Was this very state looked at, or made by us?"""
         memory = self._memories.get(f"{body['metadata']['namespace']}/{body['metadata']['name']}")
         return memory is not None and memory.version == body["metadata"]["resourceVersion"]
 
+    def knows_child(self, body: Body) -> bool:
+        """The same for a Job or a Deployment: the last of several events about it often tells of what was seen already."""
+        metadata = body["metadata"]
+        memory = self._memories.get(f"{metadata['namespace']}/{metadata['labels'][environment.NAME_LABEL]}")
+        return memory is not None and _identity(metadata) in memory.children
+
     def reconcile(self, namespace: str, name: str) -> float | None:
         """Brings one resource a step further; seconds after which to come back, None if an event will say."""
         memory = self._memories.setdefault(f"{namespace}/{name}", _Memory())
-        memory.version, memory.rest, memory.storage, memory.deployment = "", None, None, None
+        memory.patience = 0.0
+        return self._look(namespace, name, memory)
+
+    def _look(self, namespace: str, name: str, memory: _Memory) -> float | None:
+        memory.version, memory.rest, memory.wait, memory.children = "", None, None, frozenset()
         body = self.cluster.expansion(namespace, name)
         if body is None:
             self._forget(f"{namespace}/{name}")
@@ -160,7 +210,10 @@ class Reconciler:
             expansion = parsed(body)
         except ValidationError as error:
             return self._invalid(body, error)
-        return self._bring_further(body, expansion, memory)
+        try:
+            return self._bring_further(body, expansion, memory)
+        finally:
+            memory.storage, memory.deployment = None, None
 
     @property
     def _departures(self) -> Departures:
@@ -190,7 +243,36 @@ class Reconciler:
         self.audience.seen(expansion, plan.status)
         # What was refused last time and is not any more may have held something back.
         goes_on = not refusals and (wrote or observed.refusals)
-        return AGAIN_SOON if goes_on else self._rest(observed, plan, memory)
+        if goes_on:
+            return AGAIN_SOON
+        if plan.heard and version and not refusals and expansion.spec.base.expansion_ref is None:
+            memory.wait = _Wait.of(observed, plan, _answered(body, plan.status, version))
+            return self._wait(plan, memory)
+        return self._rest(observed, plan, memory)
+
+    def _wait(self, plan: Plan, memory: _Memory) -> float:
+        """Seconds until the next glance. Kubernetes is asked less and less often, for what no event tells."""
+        soon = plan.requeue_after or AGAIN_SOON
+        memory.patience = min(self.full_look_after(), LONGEST_WAIT, max(soon, 2 * memory.patience))
+        memory.full_look_at = self.clock.monotonic() + memory.patience
+        return min(soon, memory.patience)
+
+    def _still_waits(self, wait: _Wait, memory: _Memory) -> float | None:
+        """Seconds until the next glance, after telling what is only progress; None if more than that is to be done."""
+        observed = self._stored_again(replace(wait.observed, agents=self.ask(memory.agents)), memory)
+        plan = self._plan(observed)
+        is_told = observed.agents != wait.observed.agents
+        if is_told or not plan.heard or plan.actions != wait.plan.actions:
+            return None
+        if plan.status != wait.plan.status:
+            self._must_lead()
+            version = self.cluster.write_status(wait.body, plan.status)
+            if not version:
+                return None
+            memory.version, body = version, _answered(wait.body, plan.status, version)
+            self.audience.seen(observed.expansion, plan.status)
+            memory.wait = _Wait.of(observed, plan, body)
+        return plan.requeue_after
 
     def _rest(self, observed: Observed, plan: Plan, memory: _Memory) -> float:
         """Seconds until everything is looked at again, or the images are due."""
@@ -199,36 +281,35 @@ class Reconciler:
         memory.full_look_at = now + after
         if plan.poll_after is None:
             return after
-        if memory.storage is None or observed.listing is None:
+        if memory.keys is None or observed.listing is None:
             return min(after, plan.poll_after)
-        memory.rest = _Rest(observed=observed, storage=memory.storage)
-        return min(after, self._poll_after(observed, now))
+        memory.rest = _Rest.of(observed, observed.listing.digest, memory.keys.access)
+        return min(after, self._poll_after(observed.expansion, now))
 
-    def _poll_after(self, observed: Observed, now: float) -> float:
-        return max(AGAIN_SOON, self.listings.due(observed.expansion, now))
+    def _poll_after(self, expansion: ClassifierExpansion, now: float) -> float:
+        return max(AGAIN_SOON, self.listings.due(expansion, now))
 
     def _finds_the_same(self, rest: _Rest, now: float) -> bool:
         """Without asking the API server: what is found in storage today is what was found at the last look."""
-        before, expansion = rest.observed, rest.observed.expansion
-        unseen = Observed(expansion=expansion)
+        expansion = rest.expansion
         try:
-            listed = self.listings.get(rest.storage, expansion, now, float("-inf"))
-            is_told = expansion.spec.base.expansion_ref is not None
-            seen = before if is_told else self.bases.seen(unseen, rest.storage, None)
+            storage = Storage(expansion, rest.access)
+            listed = self.listings.get(storage, expansion, now, float("-inf"))
+            if expansion.spec.base.expansion_ref is None:
+                is_same_base = (
+                    _base(self.bases.seen(Observed(expansion=expansion), storage, None)) == rest.base
+                )
+            else:
+                is_same_base = True  # an event tells of it
         except StorageError:
             return False
-        is_same_base = (seen.base, seen.pack, seen.base_trouble) == (
-            before.base,
-            before.pack,
-            before.base_trouble,
-        )
-        return is_same_base and before.listing is not None and listed.listing.digest == before.listing.digest
+        return is_same_base and listed.listing.digest == rest.digest
 
     def _stored_again(self, observed: Observed, memory: _Memory) -> Observed:
         """The same after our own writing to storage."""
         jobs = tuple(job for job in (observed.job, *observed.old_jobs) if job is not None)
         try:
-            return self._seen_in_storage(observed, jobs, memory)
+            return self._seen_in_storage(observed, jobs, memory, memory.keys)
         except (Refused, StorageTrouble, StorageError) as error:
             return _unreadable(observed, error, memory)
 
@@ -270,7 +351,7 @@ class Reconciler:
         for other in self.neighbours.older(mine):
             live = self.cluster.expansion(*other.key.split("/", 1))
             if live is None:
-                self.neighbours.forget(other.key)
+                self._forget(other.key)
             elif claim(live).overlaps(mine) and claim(live).order < mine.order:
                 return other.key
         return None
@@ -289,7 +370,8 @@ class Reconciler:
         jobs = self.cluster.jobs(expansion)
         name = serving_name(expansion.metadata.name)
         serving = self.cluster.serving(expansion, name)
-        memory.deployment = serving.live
+        memory.deployment, memory.agents = serving.live, serving.addresses
+        memory.children = _children(jobs, serving.live)
         last_run = expansion.status.run.id if expansion.status.run else None
         seen = replace(
             seen,
@@ -313,8 +395,11 @@ class Reconciler:
         )
         return Trouble(reason="KueueMissing", message=message, permanent=True)
 
-    def _seen_in_storage(self, seen: Observed, jobs: tuple[JobSeen, ...], memory: _Memory) -> Observed:
-        storage = memory.storage = Storage(seen.expansion, self._known_access(seen.expansion, memory))
+    def _seen_in_storage(
+        self, seen: Observed, jobs: tuple[JobSeen, ...], memory: _Memory, keys: _Keys | None = None
+    ) -> Observed:
+        way = keys.access if keys else self._known_access(seen.expansion, memory)
+        storage = memory.storage = Storage(seen.expansion, way)
         now = self.clock.monotonic()
         newer_than = now if memory.list_again else now - self._since_due(seen.expansion)
         seen = self.bases.seen(seen, storage, self._referred(seen.expansion))
@@ -365,12 +450,12 @@ class Reconciler:
         run_id = seen.run_id
         if run_id is None:
             return seen
+        report = storage.report(run_id)
         seen = replace(
             seen,
             job=next((job for job in jobs if job.run_id == run_id), None),
-            run_written=storage.has_run(run_id),
-            report=storage.report(run_id),
-            progress=storage.progress(run_id),
+            report=report,
+            progress=None if report and report.report else storage.progress(run_id),
             old_jobs=tuple(job for job in jobs if job.run_id != run_id),
         )
         if seen.job or seen.report:
@@ -464,6 +549,24 @@ class Reconciler:
         """Only a resource stored under an older definition gets here: today's refuses it when it is applied."""
         status = invalid_status(body, " ".join(sentences(error)), _rfc3339(self.clock.now()))
         return AGAIN_SOON if self.cluster.write_status(body, status) is None else None
+
+
+def _answered(body: Body, status: Body, version: str) -> Body:
+    """As it is once our status is written."""
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": version}, "status": status}
+
+
+def _children(jobs: Iterable[JobSeen], deployment: Live) -> frozenset[tuple[str, str]]:
+    seen = {(job.uid, job.resource_version) for job in jobs}
+    return frozenset(seen | ({_identity(deployment.body["metadata"])} if deployment.body else set()))
+
+
+def _identity(metadata: Body) -> tuple[str, str]:
+    return metadata["uid"], metadata["resourceVersion"]
+
+
+def _base(seen: Observed) -> tuple[object, ...]:
+    return seen.base, seen.pack, seen.base_trouble
 
 
 def _unreadable(seen: Observed, error: Exception, memory: _Memory) -> Observed:

@@ -142,9 +142,6 @@ class Storage:
         self._output.write(probe, b"May this resource write here?\n", "text/plain")
         self._output.delete(probe)
 
-    def has_run(self, run_id: str) -> bool:
-        return self._output.find(layout.run(run_id, layout.RUN)) is not None
-
     def report(self, run_id: str) -> ReportSeen | None:
         key = layout.run(run_id, layout.REPORT)
         content = self._read(key)

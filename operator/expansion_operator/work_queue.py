@@ -13,6 +13,7 @@ from dataclasses import dataclass
 Key = tuple[str, str]
 Work = Callable[[Key], Awaitable[float | None]]
 """Does what there is to do for a key and says after how many seconds it wants to come back; None: only when told."""
+IsNews = Callable[[], bool]
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class WorkQueue:
         self._told: set[Key] = set()
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._hints: dict[Key, list[IsNews]] = {}
 
     @property
     def depth(self) -> int:
@@ -69,10 +71,14 @@ class WorkQueue:
         self._told.add(key)
         self._enqueue(key)
 
-    def add_soon(self, key: Key, delay: float) -> None:
-        """The same after a moment in which more is told of it."""
-        self._told.add(key)
-        self.add_after(key, delay)
+    def add_soon(self, key: Key, delay: float, is_news: IsNews = lambda: True) -> None:
+        """The same after a moment in which more is told of it. Not at all if by then nothing of it `is_news` any more."""
+        self._hints.setdefault(key, []).append(is_news)
+        asyncio.get_running_loop().call_later(delay, self._tell, key)
+
+    def _tell(self, key: Key) -> None:
+        if any(is_news() for is_news in self._hints.pop(key, ())):
+            self.add(key)
 
     def _enqueue(self, key: Key) -> None:
         if timer := self._timers.pop(key, None):

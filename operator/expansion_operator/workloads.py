@@ -80,6 +80,7 @@ def job_seen(
         managed_by=queueing.managed_elsewhere(job),
         attempts=status.get("failed", 0),
         pending_since=_pending_since(status, pods),
+        resource_version=metadata.get("resourceVersion", ""),
     )
 
 

@@ -218,7 +218,6 @@ def _observed(told: Told, run_id: str, report: RunReport | None, now: datetime) 
         base=BaseSeen(model=start.model, version=0, names=frozenset()) if start.model else None,
         pack=start.pack,
         run_id=run_id,
-        run_written=report is not None,
         report=ReportSeen(report=report) if report else None,
         job=_job(told.live, run_id, now),
         versions=tuple(_versions(told.live)),

@@ -1,4 +1,4 @@
-"""What a settled resource costs: nothing of the API server until an event or an hour has come, and one listing when it is due."""
+"""What a resource costs that nobody tells anything of: at rest one listing when it is due, on its way little more than its progress."""
 
 import os
 import subprocess
@@ -15,6 +15,7 @@ from apiserver_waiting import condition_of, wait_for
 from kubernetes import client, config
 
 from expansion_contract import environment, layout
+from expansion_contract.report import Progress
 from expansion_contract.resource import ClassifierExpansion
 from expansion_development import processes
 from expansion_development.kubernetes_api import Api
@@ -22,7 +23,8 @@ from expansion_development.object_store import ObjectStore
 from expansion_operator.cluster import Cluster
 from expansion_operator.observed import Settings
 from expansion_operator.plan import plan
-from expansion_operator.reconcile import FULL_LOOK, Clock, Reconciler
+from expansion_operator.policies import BUSY, PROGRESS
+from expansion_operator.reconcile import FULL_LOOK, LONGEST_WAIT, Clock, Reconciler
 from expansion_storage.s3 import client as s3_client
 
 pytestmark = pytest.mark.apiserver
@@ -122,14 +124,18 @@ def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str) -> Team
 
 
 @pytest.fixture
-def driven(team: Team, kubeconfig: Path) -> Driven:
+def new(team: Team, kubeconfig: Path) -> Driven:
     api = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
     counting = CountingClient(api.configuration)  # type: ignore[no-untyped-call]
     counting.sent = []
     team.apply()
-    driven = Driven(counting, team)
-    driven.settle()
-    return driven
+    return Driven(counting, team)
+
+
+@pytest.fixture
+def driven(new: Driven) -> Driven:
+    new.settle()
+    return new
 
 
 def test_a_settled_resource_costs_one_listing_when_it_is_due_and_no_request(driven: Driven) -> None:
@@ -185,6 +191,105 @@ def test_a_store_that_does_not_answer_is_told_at_the_next_listing(driven: Driven
     driven.seconds += FULL_LOOK
     driven.glance()
     assert condition_of(driven.team.get(), "Ready")["reason"] == "SecretIncomplete"
+
+
+def told_nothing(driven: Driven, hours: float) -> list[str]:
+    """Requests while nothing is told, each time that has come."""
+    sent, end = [], driven.seconds + hours * 3600
+    while driven.seconds < end:
+        sent += driven.cost(lambda: advance(driven))[0]
+    return sent
+
+
+def test_an_hour_in_which_no_pod_starts_costs_few_requests(new: Driven) -> None:
+    new.look()
+    wait_for(
+        lambda: new.look() == BUSY and "Pending" in str(new.team.get()["status"]), "a pod to be waited for"
+    )
+    costs = []
+    for _ in range(5):
+        new.seconds += BUSY
+        costs.append(len(new.cost(new.glance)[0]))
+    assert costs.count(0) >= 2, "between two looks at everything only storage is asked"
+    assert max(costs) <= 5
+    assert len(told_nothing(new, 0.9)) <= 100
+
+
+def begin_training(driven: Driven) -> str:
+    """A node takes the pod, and nobody tells us. The name of the Job."""
+    driven.look()
+    api, where = driven.team.api, driven.team.namespace
+    wait_for(lambda: api.list("pods", where), "the Job controller to make a pod")
+    (pod,) = api.list("pods", where)
+    name, now = pod["metadata"]["name"], "2026-11-22T12:00:00Z"
+    container = {
+        "name": environment.TRAINER,
+        "image": "nobody:1",
+        "imageID": "",
+        "ready": True,
+        "restartCount": 0,
+        "state": {"running": {"startedAt": now}},
+    }
+    status = {"phase": "Running", "startTime": now, "containerStatuses": [container]}
+    api.patch("pods", where, name, {"status": status}, "status")
+    wait_for(lambda: driven.look() == PROGRESS, "the run to be seen")
+    (job,) = driven.team.jobs()
+    return str(job["metadata"]["name"])
+
+
+def tell_progress(driven: Driven, percent: int) -> None:
+    run_id = driven.team.get()["status"]["run"]["id"]
+    progress = Progress(
+        run_id=run_id, stage="Bottlenecks", percent=percent, updated_at="2026-11-22T12:00:00Z"
+    )
+    driven.team.place.write(f"models/{layout.run(run_id, layout.PROGRESS)}", progress.to_json())
+
+
+def test_progress_of_a_run_costs_one_request_and_none_while_there_is_none(new: Driven) -> None:
+    begin_training(new)
+    assert new.cost(new.glance)[0] == []
+    tell_progress(new, 40)
+    (sent,), _ = new.cost(new.glance)
+    assert sent.startswith("PATCH ")
+    assert new.team.get()["status"]["run"]["percent"] == 40
+    assert new.reconciler.knows(new.team.get()), "our own status is no news"
+    assert new.cost(new.glance)[0] == []
+
+
+def test_a_run_that_ended_is_looked_at_as_soon_as_its_report_is_there(new: Driven) -> None:
+    begin_training(new)
+    new.train()
+    sent, _ = new.cost(new.glance)
+    assert any(request.endswith("/jobs") or "jobs?" in request for request in sent)
+    assert new.team.versions() == [1]
+
+
+def test_a_job_that_vanished_without_an_event_is_missed_within_minutes(new: Driven) -> None:
+    name = begin_training(new)
+    (before,) = new.team.jobs()
+    new.team.api.delete("jobs", new.team.namespace, name)
+    wait_for(lambda: not new.team.jobs(), "the Job to be gone")
+    vanished = new.seconds
+    while not new.team.jobs() and new.seconds < vanished + 2 * LONGEST_WAIT:
+        new.seconds += new.glance() or 0
+    assert new.seconds - vanished <= LONGEST_WAIT
+    (after,) = new.team.jobs()
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+
+
+def test_what_a_look_has_seen_of_its_job_is_no_news(new: Driven) -> None:
+    name = begin_training(new)
+    (job,) = new.team.jobs()
+    new.look()
+    assert new.reconciler.knows_child(job)
+    label = {"metadata": {"labels": {"somebody": "was-here"}}}
+    assert not new.reconciler.knows_child(new.team.api.patch("jobs", new.team.namespace, name, label))
+
+
+def test_one_look_asks_for_each_thing_once(driven: Driven) -> None:
+    driven.look()
+    sent, _ = driven.cost(driven.look)
+    assert len(sent) == len(set(sent)) == 5, "the resource, its Jobs, their pods, its Deployment, its Service"
 
 
 def test_a_deletion_that_waits_is_never_taken_for_rest(driven: Driven) -> None:

@@ -143,7 +143,6 @@ NEW = Observed(expansion=EXPANSION, listing=listing(), run_id=RUN)
 
 _SERVED = replace(
     NEW,
-    run_written=True,
     report=reported(),
     versions=(version(),),
     serving_document=document(),
@@ -154,7 +153,7 @@ _SERVED = replace(
 SETTLED = after(_SERVED, plan(_SERVED, SETTINGS, NOW - timedelta(hours=1)))
 
 OTHER_RUN = run_id(EXPANSION, "sha256:b")
-CHANGED = replace(SETTLED, listing=listing("sha256:b"), run_id=OTHER_RUN, run_written=False, report=None)
+CHANGED = replace(SETTLED, listing=listing("sha256:b"), run_id=OTHER_RUN, report=None)
 """The images changed: a new run is needed while version 1 is served."""
 
 

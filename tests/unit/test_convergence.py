@@ -105,7 +105,6 @@ class World:
         return replace(
             self.known,
             **cluster,
-            run_written=self.run in self.written,
             report=self.reports.get(self.run),
             job=self.jobs.get(self.run),
             old_jobs=tuple(job for run, job in self.jobs.items() if run != self.run),

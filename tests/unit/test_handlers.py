@@ -3,9 +3,12 @@
 import asyncio
 import itertools
 import time
+from typing import Any
 
+import kopf
 import pytest
 
+from expansion_contract.environment import NAME_LABEL
 from expansion_operator.handlers import EndlessBackoffs, Knows, Watchers, registry, settings
 from expansion_operator.neighbours import Neighbours
 from expansion_operator.work_queue import Key, WorkQueue
@@ -39,6 +42,13 @@ def test_no_handler_writes_to_a_users_object() -> None:
     for kind in (made._changing, made._spawning, made._indexing, made._webhooks):
         assert not list(kind.get_all_handlers())
     assert settings().posting.enabled is False
+
+
+def test_thousands_of_resources_are_listed_in_pieces() -> None:
+    made = settings()
+    assert made.watching.chunk_size is not None
+    assert 0 < made.watching.chunk_size <= 100
+    assert made.queueing.idle_timeout <= 1, "for as long every worker keeps the last state of its object"
 
 
 def test_only_our_jobs_deployments_and_services_are_watched() -> None:
@@ -99,18 +109,20 @@ def test_a_watcher_is_called_as_kopf_calls_it(name: str) -> None:
 
 
 def changed(
-    queue: WorkQueue, neighbours: Neighbours, kind: str, body: dict[str, object], knows: Knows = never
+    queue: WorkQueue, neighbours: Neighbours, kind: str, body: dict[str, Any], knows: Knows = never
 ) -> None:
     """An event of a resource of ours."""
-    (handler,) = (
-        handler.fn
-        for handler in registry(queue, neighbours, knows)._watching.get_all_handlers()
-        if handler.fn.__name__ == "resource_changed"
-    )
-    asyncio.run(handler(event={"type": kind}, body=body))
+    handler = named("resource_changed", registry(queue, neighbours, knows))
+    asyncio.run(handler(event={"type": kind, "object": body}, body=body))
 
 
-def body(name: str, created: str = "10:00", **spec: object) -> dict[str, object]:
+def named(name: str, made: kopf.OperatorRegistry) -> Any:
+    """The handler, or the first of those that share it."""
+    handlers = made._watching.get_all_handlers()
+    return next(handler.fn for handler in handlers if handler.fn.__name__ == name)
+
+
+def body(name: str, created: str = "10:00", **spec: object) -> dict[str, Any]:
     metadata = {"namespace": "team", "name": name, "uid": name, "creationTimestamp": created}
     return {"metadata": metadata, "spec": {"output": {"models": f"s3://models/{name}/"}, **spec}}
 
@@ -205,6 +217,13 @@ def test_what_is_left_of_an_earlier_request_does_not_answer_the_next_one() -> No
     assert backoffs.unanswered() == {}
 
 
+def test_who_wrote_which_field_is_not_kept_while_an_event_is_worked_on() -> None:
+    heavy = body("flowers")
+    heavy["metadata"]["managedFields"] = [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]
+    changed(WorkQueue(nothing), Neighbours(), "ADDED", heavy)
+    assert "managedFields" not in heavy["metadata"]
+
+
 def test_what_was_looked_at_already_wakes_nobody() -> None:
     """Our own status comes back as an event."""
     queue = WorkQueue(nothing)
@@ -212,3 +231,29 @@ def test_what_was_looked_at_already_wakes_nobody() -> None:
     assert queue.depth == 0
     changed(queue, Neighbours(), "DELETED", body("flowers"), knows=lambda _: True)
     assert queue.depth == 1
+
+
+JOB = {"metadata": {"namespace": "team", "name": "flowers-1", "labels": {NAME_LABEL: "flowers"}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "known", "woken"),
+    [
+        pytest.param("MODIFIED", False, 1, id="changed"),
+        pytest.param("MODIFIED", True, 0, id="seen by a look meanwhile"),
+        pytest.param("DELETED", True, 1, id="gone"),
+    ],
+)
+def test_an_event_of_a_child_wakes_its_resource_unless_it_was_looked_at_meanwhile(
+    kind: str, known: bool, woken: int
+) -> None:
+    queue, looked_at = WorkQueue(nothing), []
+
+    async def script() -> None:
+        made = registry(queue, Neighbours(), never, lambda _: bool(looked_at), 0.01)
+        await named("child_changed", made)(event={"type": kind, "object": JOB}, body=JOB)
+        looked_at.extend([JOB] if known else [])
+        await asyncio.sleep(0.1)
+
+    asyncio.run(script())
+    assert queue.depth == woken

@@ -1190,3 +1190,28 @@ def test_only_what_passed_the_gate_is_published_and_nothing_used_is_removed(obse
 
 def test_now_is_the_only_clock() -> None:
     assert planned(CHANGED) == plan(CHANGED, SETTINGS, NOW)
+
+
+# Waiting
+
+
+@pytest.mark.parametrize(
+    ("waiting", "heard"),
+    [
+        pytest.param(replace(NEW, job=job(JobPhase.QUEUED)), True, id="queued"),
+        pytest.param(replace(NEW, job=job(JobPhase.PENDING)), True, id="pending"),
+        pytest.param(replace(NEW, job=job()), True, id="running"),
+        pytest.param(replace(SETTLED, agents=(agent(), agent(None))), True, id="rolling out"),
+        pytest.param(NEW, False, id="a run is started"),
+        pytest.param(replace(NEW, job=job(terminating=True)), False, id="a Job is being deleted"),
+        pytest.param(replace(CHANGED, job=job(), old_jobs=(job(),)), False, id="another Job is unwanted"),
+        pytest.param(SETTLED, False, id="at rest"),
+        pytest.param(
+            respecified(replace(SETTLED, agents=(agent(), agent(None))), suspend=True), False, id="suspended"
+        ),
+    ],
+)
+def test_what_is_waited_for_tells_of_itself_only_while_nothing_is_to_be_done(
+    waiting: Observed, heard: bool
+) -> None:
+    assert planned(waiting).heard is heard

@@ -1,6 +1,10 @@
 """The same promises for a folder and for an S3 server (moto's, a real process would answer the same)."""
 
+import gc
+import tracemalloc
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -16,6 +20,7 @@ from expansion_storage import (
     StorageUnavailable,
     open_prefix,
 )
+from expansion_storage.s3 import client
 
 KEYS = Credentials(access_key_id="key", secret_access_key="secret")
 
@@ -111,3 +116,30 @@ def test_an_endpoint_that_does_not_answer_may_answer_later():
 def test_credentials_never_show_their_secret():
     assert "secret'" not in repr(KEYS)
     assert KEYS.access_key_id in repr(KEYS)
+
+
+def test_many_who_ask_at_once_share_one_way_in():
+    access = StorageAccess(endpoint_url="http://127.0.0.1:1/at-once")
+    with ThreadPoolExecutor(8) as threads:
+        clients = list(threads.map(lambda _: client(access, KEYS, None), range(8)))
+    assert len({id(one) for one in clients}) == 1
+
+
+def test_another_account_costs_a_fraction_of_the_first():
+    """Each session of boto3's own reads 12 MiB of descriptions anew."""
+    access = StorageAccess(endpoint_url="http://127.0.0.1:1/account")
+    client(access, KEYS, None)
+    tracemalloc.start()
+    client(access, Credentials(access_key_id="another", secret_access_key="secret"), None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * 2**20
+
+
+def test_ways_in_that_nobody_has_used_for_long_are_closed():
+    access = StorageAccess(endpoint_url="http://127.0.0.1:1/many")
+    first = weakref.ref(client(access, KEYS, None))
+    for number in range(40):
+        client(access, Credentials(access_key_id=f"key-{number}", secret_access_key="secret"), None)
+    gc.collect()
+    assert first() is None

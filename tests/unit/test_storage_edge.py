@@ -207,12 +207,7 @@ def test_a_listing_from_before_the_trainers_word_is_not_used(bucket: Path) -> No
 
 def test_what_a_run_leaves_is_read_and_what_is_not_there_is_not(bucket: Path) -> None:
     storage = storage_of(bucket)
-    assert (storage.has_run("r1"), storage.report("r1"), storage.progress("r1"), storage.serving()) == (
-        False,
-        None,
-        None,
-        None,
-    )
+    assert (storage.report("r1"), storage.progress("r1"), storage.serving()) == (None, None, None)
     made = report(run_id="r1")
     write(bucket, layout.run("r1", layout.REPORT), made.to_json())
     seen = storage.report("r1")
@@ -245,7 +240,6 @@ def test_a_run_is_written_as_the_trainer_reads_it(bucket: Path) -> None:
     wanted = run.training_run(resource, "sha256:1")
     storage = Storage(resource, Access())
     storage.write_run(wanted)
-    assert storage.has_run(wanted.run_id)
     content = (bucket / "models" / layout.run(wanted.run_id, layout.RUN)).read_bytes()
     assert run.TrainingRun.model_validate_json(content) == wanted
 

@@ -259,6 +259,48 @@ def test_what_many_are_told_in_a_moment_is_worked_on_once() -> None:
     assert done == [A]
 
 
+def test_a_hint_that_is_no_news_any_more_leaves_the_time_of_a_key_as_it_was() -> None:
+    seen: list[str] = []
+
+    async def work(_: Key) -> float | None:
+        seen.append("work")
+        return 0.1
+
+    async def glance(_: Key) -> float | None:
+        seen.append("glance")
+        return None
+
+    queue = WorkQueue(work, glance=glance)
+
+    async def script() -> None:
+        queue.add(A)
+        await asyncio.sleep(0.02)
+        queue.add_soon(A, 0.02, lambda: False)
+        await asyncio.sleep(0.05)
+        assert seen == ["work"]
+        await asyncio.sleep(0.2)
+
+    run(queue, script)
+    assert seen == ["work", "glance"]
+
+
+def test_one_piece_of_news_among_hints_is_enough() -> None:
+    done: list[Key] = []
+
+    async def work(key: Key) -> None:
+        done.append(key)
+
+    queue = WorkQueue(work)
+
+    async def script() -> None:
+        queue.add_soon(A, 0.02, lambda: False)
+        queue.add_soon(A, 0.5)
+        await asyncio.sleep(0.2)
+
+    run(queue, script)
+    assert done == [A]
+
+
 def test_a_resync_adds_every_key_and_survives_a_failure() -> None:
     done: list[Key] = []
     asked = 0

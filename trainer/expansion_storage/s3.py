@@ -1,9 +1,10 @@
 """S3-compatible storage through boto3, with its many errors sorted into three and explained."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import boto3
@@ -30,6 +31,8 @@ else:
     S3Client = Any
 
 CONNECTIONS = 32
+_CLIENTS = 32
+"""Ways in that are kept open: each costs a third of a MiB and its connections."""
 _PART = 64 * 2**20
 _CHECKSUMS: dict[Checksums, Literal["when_required", "when_supported"]] = {
     Checksums.WHEN_REQUIRED: "when_required",
@@ -37,7 +40,7 @@ _CHECKSUMS: dict[Checksums, Literal["when_required", "when_supported"]] = {
 }
 
 
-class Keys(Protocol):
+class Keys(Hashable, Protocol):
     @property
     def access_key_id(self) -> str: ...
     @property
@@ -46,9 +49,23 @@ class Keys(Protocol):
     def session_token(self) -> str | None: ...
 
 
-@cache
+_making = Lock()
+
+
 def client(access: StorageAccess, credentials: Keys | None, ca_bundle: str | None) -> S3Client:
-    """One client for each way in; clients are safe to share between threads, making them is not cheap."""
+    """One client for each way in; clients are safe to share between threads, making them is not."""
+    with _making:
+        return _client(access, credentials, ca_bundle)
+
+
+@cache
+def _session() -> boto3.session.Session:
+    """One for all: each would hold its own 12 MiB of what S3 can do and where it is."""
+    return boto3.session.Session()
+
+
+@lru_cache(maxsize=_CLIENTS)
+def _client(access: StorageAccess, credentials: Keys | None, ca_bundle: str | None) -> S3Client:
     checksums = _CHECKSUMS[access.checksums]
     config = Config(
         connect_timeout=5,
@@ -59,7 +76,7 @@ def client(access: StorageAccess, credentials: Keys | None, ca_bundle: str | Non
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
     )
-    return boto3.session.Session().client(
+    return _session().client(
         "s3",
         endpoint_url=access.endpoint_url or None,
         region_name=access.region or "us-east-1",
