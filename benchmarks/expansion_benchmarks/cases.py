@@ -13,7 +13,9 @@ from expansion_benchmarks.features import Array, Features, Labels, Pool
 from expansion_benchmarks.sets import NewSet
 from expansion_contract.resource import Solver, Split
 from expansion_trainer.dataset.split import Side, side_of
+from expansion_trainer.evaluation.nearest import LISTED, nearest
 from expansion_trainer.head import statistics as sums
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import FittedHead
 from expansion_trainer.head.softmax import Rows
@@ -26,8 +28,6 @@ Kind = Literal["replay", "unlabelled"]
 EVIDENCE = ("replay", "unlabelled", "near", "pack", "none")
 REPLAY, BASE_TEST = "imagenet-one-per-category", "imagenet-val"
 UNLABELLED = 300
-NEAR_MOST = 170
-"""Old categories of which the case `near` gives the one image there is, at most."""
 EVIDENCE_SPLIT = Split(validation_percent=10, test_percent=10)
 OPTIONS = Options(solver=Solver.AUTO, steal_budget=0.005, seed=0)
 
@@ -105,7 +105,7 @@ def given(evidence: str, new: NewSet, old: Old) -> Given:
     half = replace(_with(nothing, "unlabelled", first), base_test=rest)
     if evidence == "unlabelled":
         return half
-    near = near_categories(old.features.base.rows, new.sides[Side.TRAINING], NEAR_MOST)
+    near = near_categories(old.features.base.rows, new)
     return replace(_with(half, "replay", old.one_each.some(np.isin(old.one_each.labels, near))), near=near)
 
 
@@ -156,9 +156,7 @@ def drawn(pictures: Array, side: Side) -> Evidence:
     return Evidence(kind="procedural", bottlenecks=pictures[picture_rows(len(pictures), side)])
 
 
-def near_categories(base: Rows, training: Pool, most: int) -> Labels:
-    """Old categories among the base's first five answers to the mean of a new one."""
-    own = [training.labels == label for label in np.unique(training.labels)]
-    means = np.stack([training.bottlenecks[flags].mean(axis=0) for flags in own])
-    first: Labels = np.unique(np.argsort(-base.logits(means), axis=1)[:, :5])[:most]
-    return first
+def near_categories(base: Rows, new: NewSet) -> Labels:
+    """Old categories of which a report would ask for pictures."""
+    training = new.sides[Side.TRAINING].labelled
+    return np.array(list(nearest(Answering.of(base, 1.0), training, new.categories))[:LISTED], np.int64)

@@ -19,6 +19,7 @@ from expansion_trainer.head.calibration import (
     reserve,
     thrifty,
 )
+from expansion_trainer.head.softmax import Doubles
 
 
 def gaps(new: object, bystanders: object, photographs: bool = True, **more: Any) -> Gaps:
@@ -64,6 +65,36 @@ def test_the_steals_that_were_seen_never_exceed_the_budget(
 ) -> None:
     g = gaps(SOLID, bystanders, photographs)
     assert g.steals(offset(g, budget)) <= budget * len(bystanders)
+
+
+def of_two_kinds(random: np.random.Generator, near: int, far: int) -> Doubles:
+    """Gaps: of the near old categories, which are a fifth of the base, and of the others."""
+    return np.concatenate([random.normal(size=near), random.normal(-4, size=far)])
+
+
+def test_the_budget_is_kept_and_used_where_near_categories_were_asked_for() -> None:
+    """A fair sample of 200, and 160 more of the near categories."""
+    random, budget = np.random.default_rng(0), 0.01
+    weights = np.repeat([0.2 / 200, 0.8 / 160], [200, 160])
+    stolen = []
+    for _ in range(400):
+        seen = gaps(SOLID, of_two_kinds(random, 200, 160), weights=weights / weights.max())
+        stolen.append(np.mean(of_two_kinds(random, 400, 1600) + ceiling(seen, budget) > 0))
+    assert 0.8 * budget < np.mean(stolen) < 1.05 * budget, "met on average"
+
+
+@given(
+    bystanders=st.lists(st.tuples(st.floats(-20, 20), st.floats(0.05, 1.0)), min_size=1, max_size=60),
+    budget=st.floats(0.001, 0.5),
+)
+def test_the_weight_that_was_seen_stolen_never_exceeds_the_budget(
+    bystanders: list[tuple[float, float]], budget: float
+) -> None:
+    seen, weights = np.array(bystanders).T
+    g = gaps(SOLID, seen, weights=weights / weights.max())
+    rate = g.steal_rate(offset(g, budget))
+    assert rate is not None
+    assert rate <= budget + 1e-9
 
 
 def test_only_enough_photographs_raise_the_offset() -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from head_values import NEW, OLD, SIZE, World, nothing, world
 
+from expansion_trainer.head import softmax
 from expansion_trainer.head.calibration import Answered, temperature
 from expansion_trainer.head.fit import Evidence, FittedHead, Labelled, expand, replace
+from expansion_trainer.head.material import material
 
 
 def grown(w: World, *evidence: Evidence, each: int = 30, budget: float = 0.02, seed: int = 0) -> FittedHead:
@@ -149,6 +151,20 @@ def test_photographs_speak_for_the_boundary_where_there_are_any() -> None:
     head = grown(w, w.replay(10, 3), drawn)
     assert head.steal_images == 10 * OLD
     assert head.evidence_kinds == ("procedural", "replay")
+
+
+def test_drawn_images_teach_a_tenth_of_what_photographs_do_where_there_are_any() -> None:
+    w = world()
+    drawn = changed(w.unlabelled(2, 6), kind="procedural")
+
+    def masses(*evidence: Evidence) -> np.ndarray:
+        found = material(w.base, w.new(3, 1), nothing(), evidence, (), 0).problem()
+        return found.masses[found.targets == softmax.OLD]
+
+    beside = masses(w.replay(1, 3), drawn)
+    assert beside[OLD:] == pytest.approx(beside[0] / 10)
+    assert beside.sum() == pytest.approx(masses(drawn).sum()), "all evidence together weighs the same"
+    assert np.ptp(masses(drawn)) == 0
 
 
 def test_calibration_evidence_is_counted_beside_the_folds() -> None:

@@ -16,6 +16,8 @@ from expansion_trainer.head.softmax import Array, Doubles, Labels
 
 COST = 0.01
 """Share of rightly answered new images that may be given up for the safety of the base; measured in benchmarks/README.md."""
+TAIL = 0.04
+"""Share of the base, that nearest to new categories, from which the few steals of a budget are reckoned; measured in benchmarks/README.md."""
 MARGIN = 3.0
 """Logits, a factor of 20 between the scores: as far from a steal as an image needs to be."""
 UNSEEN, UNSEEN_LOOSER, UNSEEN_AT = 3.4, 1.8, 1e-4
@@ -91,21 +93,46 @@ def reserve(best_old: Doubles, rivals: Doubles, l2: float = UNSEEN_AT) -> float:
 
 
 def _level(gaps: Gaps, rate: float) -> tuple[float, bool]:
-    """The gap above which the next bystander lies with probability `rate`, and whether enough were seen to say so; else the highest.
-
-    With equal weights k = allowed(n, rate) lie above it. What the budget has left is used up between the k-th and the next, as far
-    as what was seen, that next one included, keeps the budget, too.
-    """
+    """The gap above which the next bystander lies with probability `rate`, and whether enough were seen to say so; else the highest."""
     order = np.argsort(-gaps.bystanders)
     seen = gaps.bystanders[order]
     weights = np.ones(len(seen)) if gaps.weights is None else gaps.weights[order]
-    stolen = np.cumsum(weights)  # (m,), if the level were just below each
-    left = rate * (stolen[-1] + 1.0) - 1.0 + 1e-9
-    k = int(np.searchsorted(stolen, left, side="right")) if left > 0 else 0
-    if left < 0 or k + 1 >= len(seen) or stolen[k] > rate * stolen[-1]:
-        return float(seen[min(k, len(seen) - 1)]), left >= 0
-    part = (left - (stolen[k - 1] if k else 0.0)) / weights[k]
-    return float(seen[k] + part * (seen[k + 1] - seen[k])), True
+    left = rate * (weights.sum() + 1.0) - 1.0 + 1e-9
+    if left < 0:
+        return float(seen[0]), False
+    if (weights == weights[0]).all():
+        return _conformal(seen, left, rate), True
+    return max(_tail(seen, weights, rate), _quantile(seen, weights, rate)), True
+
+
+def _conformal(seen: Doubles, left: float, rate: float) -> float:
+    """k = floor(left) = allowed(n, rate) lie above it. What the budget has left is used up between the k-th and the next, as far
+    as what was seen, that next one included, keeps the budget, too."""
+    k = int(left)
+    if k + 1 >= len(seen) or k + 1 > rate * len(seen):
+        return float(seen[min(k, len(seen) - 1)])
+    return float(seen[k] + (left - k) * (seen[k + 1] - seen[k]))
+
+
+def _quantile(seen: Doubles, weights: Doubles, rate: float) -> float:
+    """At most `rate` of the weight that was seen lies above it."""
+    stolen = np.cumsum(weights)
+    k = int(np.searchsorted(stolen, rate * stolen[-1] + 1e-9, side="right"))
+    return float(seen[min(k, len(seen) - 1)])
+
+
+def _tail(seen: Doubles, weights: Doubles, rate: float) -> float:
+    """The level if gaps fall off beyond u, which TAIL of the weight reaches, like an exponential distribution, or faster.
+
+    Next images come from parts of the base that count differently, so their places among those seen say too little, and the worst
+    of a part decides. With z of the weight beyond u, e its mean excess and m = (sum w)^2 / sum w^2 images' worth of it, the next image
+    lies above u + m e ((z / rate)^(1/m) - 1) with probability `rate`: e is only estimated.
+    """
+    k = max(1, int(np.searchsorted(np.cumsum(weights), TAIL * weights.sum(), side="right")))
+    beyond, u = weights[:k], seen[min(k, len(seen) - 1)]
+    z, m = beyond.sum() / weights.sum(), beyond.sum() ** 2 / np.square(beyond).sum()
+    excess = float(np.average(seen[:k] - u, weights=beyond))
+    return float(u + m * excess * (max(z / rate, 1.0) ** (1 / m) - 1.0))
 
 
 def thrifty(gaps: Gaps) -> float:

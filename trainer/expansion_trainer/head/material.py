@@ -18,6 +18,8 @@ NEVER = -1
 """The fold of an image that is never held out: the only one of its category."""
 EVIDENCE_MASS = 50.0
 """Weight of all evidence together against all new categories together; measured in benchmarks/README.md."""
+DRAWN_BESIDE = 0.1
+"""What a drawn image weighs beside photographs, which show better where the old categories lie; measured in benchmarks/README.md."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -212,10 +214,16 @@ def _images(
         truth=np.concatenate([new.labels + base_count, *(_truth(e) for e in evidence)]),
         targets=np.concatenate([new.labels, np.full(sum(sizes), OLD, dtype=np.int64)]),
         weights=np.concatenate(
-            [np.ones(len(new)) if new.weights is None else new.weights, np.ones(sum(sizes))]
+            [np.ones(len(new)) if new.weights is None else new.weights, *map(_weights, witnesses)]
         ),
         is_witness=np.concatenate([np.zeros(len(new), dtype=bool), *witnesses]),
     )
+
+
+def _weights(is_witness: Flags) -> Doubles:
+    """Only drawn images beside photographs are no witnesses."""
+    weights: Doubles = np.where(is_witness, 1.0, DRAWN_BESIDE)
+    return weights
 
 
 def _truth(evidence: Evidence) -> Labels:
