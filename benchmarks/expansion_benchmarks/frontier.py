@@ -91,8 +91,8 @@ def plot(
     network: str, new_set: str, rows: dict[str, dict[str, Any]], beside: dict[str, dict[str, list[float]]]
 ) -> svg.Plot:
     lines = list(_lines(rows, beside))
-    highest = max(max(line.ys) for line in lines)
-    lowest = min(line.ys[0] for line in lines if not line.dashed)
+    shown = [y for line in lines for x, y in zip(line.xs, line.ys, strict=True) if 0 <= x <= 100 * DROP]
+    lowest, highest = min(shown), max(shown)
     return svg.Plot(
         title=f"{TITLES.get(new_set, new_set)}, {network}",
         x="base accuracy lost, points",
@@ -119,7 +119,7 @@ def _lines(rows: dict[str, dict[str, Any]], beside: dict[str, dict[str, list[flo
     yield svg.Line(name="dots: as a run chooses", xs=[-1], ys=[0], dots_only=True, colour=6)
     closed = 100 * float(np.mean([row["new_closed"]["value"] for row in rows.values()]))
     yield svg.Line(
-        name="new among themselves", xs=[0, 100 * DROP], ys=[closed, closed], dashed=True, colour=6
+        name="new among themselves", xs=[0, 100 * DROP], ys=[closed, closed], dashed=True, colour=8
     )
 
 

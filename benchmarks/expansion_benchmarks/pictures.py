@@ -13,40 +13,58 @@ from expansion_trainer.dataset.split import Side
 from expansion_trainer.evaluation.metrics import binned
 from expansion_trainer.head.fit import FittedHead
 
-WIDE = 12.0
-"""Logits to each side that are drawn."""
-STRIPS = 48
+STRIPS = 80
+SELDOM = 0.5
+"""Per cent of the images of a curve that may lie outside of the picture, on each side."""
+Gaps = dict[str, Array]
 
 
 def steals(bare: FittedHead, ours: FittedHead, new: NewSet, base: Pool, title: str, path: Path) -> None:
     """How far new categories are ahead of old ones, for images of both, with rows that saw old images and rows that did not."""
-    lines = [
-        svg.Line(name="new wins from here on", xs=[0, 0], ys=[0, 100], colour=6, dashed=True),
-        _density("old images, no evidence", bare, base, 4, dashed=True),
-        _density("new images, no evidence", bare, new.sides[Side.TEST], 0, dashed=True),
-        _density("old images, with evidence", ours, base, 4),
-        _density("new images, with evidence", ours, new.sides[Side.TEST], 0),
+    tests = new.sides[Side.TEST]
+    found = {
+        "old images, no evidence": _gaps(bare, base),
+        "new images, no evidence": _gaps(bare, tests),
+        "old images, with evidence": _gaps(ours, base),
+        "new images, with evidence": _gaps(ours, tests),
+    }
+    span = _span(found)
+    curves = [
+        _density(name, gap, span, colour=4 if name.startswith("old") else 0, dashed="no evidence" in name)
+        for name, gap in found.items()
     ]
-    highest = max(max(line.ys) for line in lines[1:])
+    highest = max(max(line.ys) for line in curves)
     plot = svg.Plot(
         title=title,
         x="best new logit less best old logit",
         y="share of the images, per cent",
-        lines=lines,
-        span_x=(-WIDE, WIDE),
+        lines=[
+            svg.Line(name="new wins from here on", xs=[0, 0], ys=[0, 100], colour=6, dashed=True),
+            *curves,
+        ],
+        span_x=span,
         span_y=(0, 2 * np.ceil(highest / 2 + 0.2)),
     )
     svg.write(plot, path)
 
 
-def _density(name: str, head: FittedHead, pool: Pool, colour: int, dashed: bool = False) -> svg.Line:
-    edges = np.linspace(-WIDE, WIDE, STRIPS + 1)
-    found = np.clip(gaps(head.logits(pool.bottlenecks), head.base_count), -WIDE, WIDE)
-    counts = np.histogram(found, edges)[0]
+def _gaps(head: FittedHead, pool: Pool) -> Array:
+    return gaps(head.logits(pool.bottlenecks), head.base_count)
+
+
+def _span(found: Gaps) -> tuple[float, float]:
+    low = min(np.percentile(gap, SELDOM) for gap in found.values())
+    high = max(np.percentile(gap, 100 - SELDOM) for gap in found.values())
+    return float(np.floor(low)), float(np.ceil(high))
+
+
+def _density(name: str, gap: Array, span: tuple[float, float], colour: int, dashed: bool) -> svg.Line:
+    edges = np.linspace(*span, STRIPS + 1)
+    counts = np.histogram(gap, edges)[0]
     smooth = np.convolve(counts, [0.25, 0.5, 0.25], mode="same")
     middles = (edges[1:] + edges[:-1]) / 2
     return svg.Line(
-        name=name, xs=middles.tolist(), ys=(100 * smooth / len(found)).tolist(), colour=colour, dashed=dashed
+        name=name, xs=middles.tolist(), ys=(100 * smooth / len(gap)).tolist(), colour=colour, dashed=dashed
     )
 
 
