@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from expansion_contract import environment, layout
 from expansion_contract.report import Progress
 from expansion_contract.resource import ClassifierExpansion
 from expansion_development import processes
+from expansion_development.control_plane import ControlPlane
 from expansion_development.kubernetes_api import Api
 from expansion_development.object_store import ObjectStore
 from expansion_operator.cluster import Cluster
@@ -112,6 +113,18 @@ class Driven:
         wait = self.look()
         is_ready = condition_of(self.team.get(), "Ready").get("status") == "True"
         return is_ready and wait is not None and wait > 1
+
+
+@pytest.fixture(scope="module")
+def kubeconfig() -> Iterator[Path]:
+    """Of an API server of this module's own: no node takes its pods, whatever other tests have started."""
+    with ControlPlane() as running:
+        yield running.kubeconfig
+
+
+@pytest.fixture(scope="module")
+def api(kubeconfig: Path) -> Api:
+    return Api(kubeconfig)
 
 
 @pytest.fixture
