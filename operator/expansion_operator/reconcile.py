@@ -1,7 +1,8 @@
 """One reconciliation: observe what is, ask the planner, do what it says, write the status. Blocking; runs in a thread.
 
-It decides nothing about a resource. Doing any of it twice, or being killed anywhere in it, changes nothing. Where only other
-images can take a resource further it only lists them until an event comes, and looks at everything now and then all the same.
+It decides nothing about a resource. Doing any of it twice, or being killed anywhere in it, changes nothing. Until an event comes
+it glances: at the images alone where only other ones can take a resource further, at storage and the model servers where a run or
+a rollout is waited for. It looks at everything now and then all the same.
 """
 
 import logging

@@ -193,18 +193,23 @@ def test_no_delay_is_longer_than_the_longest_and_its_jitter(failures: int, chanc
     assert 0.4 <= backoff.delay(failures, chance) <= 360
 
 
-def test_a_key_that_only_comes_back_is_glanced_at_and_one_that_was_told_is_worked_on() -> None:
-    seen: list[str] = []
+def comes_back_once(seen: list[str], after: float) -> WorkQueue:
+    """Work asks for a glance `after` so many seconds, and that for nothing more."""
 
     async def work(_: Key) -> float | None:
         seen.append("work")
-        return 0.02
+        return after
 
     async def glance(_: Key) -> float | None:
         seen.append("glance")
         return None
 
-    queue = WorkQueue(work, glance=glance)
+    return WorkQueue(work, glance=glance)
+
+
+def test_a_key_that_only_comes_back_is_glanced_at_and_one_that_was_told_is_worked_on() -> None:
+    seen: list[str] = []
+    queue = comes_back_once(seen, after=0.02)
 
     async def script() -> None:
         queue.add(A)
@@ -261,16 +266,7 @@ def test_what_many_are_told_in_a_moment_is_worked_on_once() -> None:
 
 def test_a_hint_that_is_no_news_any_more_leaves_the_time_of_a_key_as_it_was() -> None:
     seen: list[str] = []
-
-    async def work(_: Key) -> float | None:
-        seen.append("work")
-        return 0.1
-
-    async def glance(_: Key) -> float | None:
-        seen.append("glance")
-        return None
-
-    queue = WorkQueue(work, glance=glance)
+    queue = comes_back_once(seen, after=0.1)
 
     async def script() -> None:
         queue.add(A)
