@@ -5,7 +5,7 @@ from datetime import datetime
 
 from expansion_contract import lineage
 from expansion_contract.resource import FINALIZER, DeletionPolicy, ServingMode
-from expansion_operator import policies, schedule, starting
+from expansion_operator import earlier_runs, policies, schedule
 from expansion_operator.conditions import Finding, Next, Stage, announcements
 from expansion_operator.manifests.job import training_job
 from expansion_operator.manifests.pod import serving_name
@@ -43,9 +43,10 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
         return Plan(status=previous.to_wire())
     finding = policies.first_finding(observed, now)
     status = next_status(observed, finding, settings, now)
+    unwanted = _unwanted_jobs(observed, finding)
     actions = (
         *_hold(observed, finding),
-        *_deletions(observed, _unwanted_jobs(observed, finding), now),
+        *_deletions(observed, unwanted, now),
         *_asked_version(observed, finding),
         *_model_servers(observed, finding, settings),
         *_next_step(observed, finding, settings, now),
@@ -56,11 +57,11 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
         status=status.to_wire(),
         actions=actions,
         requeue_after=_requeue_after(
-            observed, finding, schedule.wait(observed.expansion, status.schedule, now), now
+            observed, finding, unwanted, schedule.wait(observed.expansion, status.schedule, now), now
         ),
         poll_after=policies.poll_seconds(observed.expansion) if _polls(observed, finding) else None,
         relist=_goes_on(observed, finding) is Next.RELIST,
-        heard=_is_heard(observed, finding, actions),
+        heard=not unwanted and _is_heard(observed, finding, actions),
     )
 
 
@@ -78,16 +79,12 @@ def _goes_on(observed: Observed, finding: Finding | None) -> Next:
     return Next.WAIT if finding is None or observed.expansion.spec.suspend else finding.then
 
 
-def _unwanted_jobs(observed: Observed, finding: Finding | None) -> Iterator[JobSeen]:
-    """Jobs of earlier runs, as soon as the current run is known; while suspended, every run that has not ended.
-
-    While storage is away or its images have errors, a run goes on.
-    """
+def _unwanted_jobs(observed: Observed, finding: Finding | None) -> tuple[JobSeen, ...]:
+    """Jobs of earlier runs; while suspended, every run that has not ended."""
     suspended, job = observed.expansion.spec.suspend, observed.job
-    if policies.is_about_current_run(finding) or suspended:
-        yield from filter(_may_go, observed.old_jobs)
-    if suspended and job is not None and job.phase in UNDER_WAY and _may_go(job):
-        yield job
+    old = observed.old_jobs if earlier_runs.may_end(observed, finding) else ()
+    current = (job,) if suspended and job is not None and job.phase in UNDER_WAY else ()
+    return tuple(filter(_may_go, (*old, *current)))
 
 
 def _may_go(job: JobSeen) -> bool:
@@ -95,9 +92,9 @@ def _may_go(job: JobSeen) -> bool:
 
 
 def _deletions(observed: Observed, jobs: Iterable[JobSeen], now: datetime) -> Iterator[Delete]:
-    """Of Jobs that status has counted: the others are deleted at the next look, when it has."""
-    uncounted = starting.uncounted(observed, now)
-    return (Delete(kind="Job", name=job.name) for job in jobs if job.uid not in uncounted)
+    """Of Jobs of which status knows all that it must: the others are deleted at the next look, when it does."""
+    unremembered = earlier_runs.unremembered(observed, now)
+    return (Delete(kind="Job", name=job.name) for job in jobs if job.uid not in unremembered)
 
 
 def _next_step(
@@ -180,33 +177,39 @@ def _used_versions(observed: Observed) -> set[int]:
 
 
 def _requeue_after(
-    observed: Observed, finding: Finding | None, until_due: float | None, now: datetime
+    observed: Observed,
+    finding: Finding | None,
+    unwanted: tuple[JobSeen, ...],
+    until_due: float | None,
+    now: datetime,
 ) -> float | None:
     """The earliest of what is waited for, beside other images."""
     waits = [None if _polls(observed, finding) or finding is None else finding.requeue_after]
     if until_due is not None and (until_due > 0 or finding is None):
         waits.append(until_due if until_due > 0 else policies.BUSY)
-    if any(_unwanted_jobs(observed, finding)):
+    if unwanted:
         waits.append(policies.GONE)
-    if _counts_before_it_deletes(observed, finding, now):
+    if _remembers_before_it_deletes(observed, finding, unwanted, now):
         waits.append(policies.SOON)
     if _is_rolling(observed):
         waits.append(policies.BUSY)
     return min((seconds for seconds in waits if seconds is not None), default=None)
 
 
-def _counts_before_it_deletes(observed: Observed, finding: Finding | None, now: datetime) -> bool:
-    unwanted = {job.uid for job in _unwanted_jobs(observed, finding)}
+def _remembers_before_it_deletes(
+    observed: Observed, finding: Finding | None, unwanted: tuple[JobSeen, ...], now: datetime
+) -> bool:
+    going = {job.uid for job in unwanted}
     if observed.job is not None and _goes_on(observed, finding) is Next.STOP:
-        unwanted.add(observed.job.uid)
-    return not unwanted.isdisjoint(starting.uncounted(observed, now))
+        going.add(observed.job.uid)
+    return not going.isdisjoint(earlier_runs.unremembered(observed, now))
 
 
 def _is_heard(observed: Observed, finding: Finding | None, actions: tuple[Action, ...]) -> bool:
     """Is nothing done but to wait for something that tells of itself? Applying again does nothing."""
     waits = finding is not None and finding.heard and not observed.expansion.spec.suspend
     is_done = all(isinstance(action, Apply | Announce) for action in actions)
-    return waits and is_done and not any(_unwanted_jobs(observed, finding))
+    return waits and is_done
 
 
 def _polls(observed: Observed, finding: Finding | None) -> bool:

@@ -369,7 +369,7 @@ def ended_without_report(observed: Observed, now: datetime) -> Finding | None:
     job = observed.job
     if job is None:
         return None
-    reason, message = _job_failure(observed, job)
+    reason, message = job_failure(observed, job)
     if reason == DATASET_CHANGED:
         return _listed_again(f"{message}.", requeue_after=0.0)
     if retry := retry_of(latched_run(observed), job, reason, now):
@@ -469,8 +469,8 @@ def _pending_since(observed: Observed, job: JobSeen, now: datetime) -> datetime:
     return max((time for time in times if time is not None), default=now)
 
 
-def _job_failure(observed: Observed, job: JobSeen) -> tuple[str, str]:
-    """(reason, what happened); what now is said by who knows it."""
+def job_failure(observed: Observed, job: JobSeen) -> tuple[str, str]:
+    """(reason, what happened) of a Job that ended without a report; what now is said by who knows it."""
     if job.phase is JobPhase.SUCCEEDED:
         report = address_of(observed, layout.REPORT)
         return (

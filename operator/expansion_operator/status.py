@@ -19,7 +19,7 @@ from expansion_contract.resource import (
     RunStatus,
     ServingStatus,
 )
-from expansion_operator import policies, schedule, starting, starts
+from expansion_operator import earlier_runs, policies, schedule, starting, starts
 from expansion_operator.conditions import (
     SHOWN,
     TEXT_LIMIT,
@@ -160,7 +160,9 @@ def _ready_message(observed: Observed) -> str:
         return f"{what} is published; {_scaled_to_zero(observed)}{pinned}"
     live = _live(observed)
     count = live[1] if live else 0
-    return f"{what} answers on {count} model server{'s' * (count != 1)}.{pinned}"
+    return (
+        f"{what} answers on {count} model server{'s' * (count != 1)}.{pinned}{earlier_runs.ending(observed)}"
+    )
 
 
 def _scaled_to_zero(observed: Observed) -> str:
@@ -384,11 +386,12 @@ def _url(observed: Observed, settings: Settings) -> str:
 
 
 def _history(observed: Observed, finding: Finding | None, now: datetime) -> list[HistoryEntry]:
-    previous = observed.expansion.status.history
-    entry = _entry(observed, finding, now)
-    if entry is None or (previous and _is_same(previous[0], entry)):
-        return list(previous)
-    return [entry, *previous][:REMEMBERED]
+    """Newest first, but that what became of the current run stays in front of what is told late of earlier ones."""
+    previous, entry = observed.expansion.status.history, _entry(observed, finding, now)
+    late = earlier_runs.failures(observed, finding, now)
+    if entry is not None and previous and _is_same(previous[0], entry):
+        entry, previous = previous[0], previous[1:]
+    return [*([entry] if entry else []), *late, *previous][:REMEMBERED]
 
 
 def _is_same(one: HistoryEntry, other: HistoryEntry) -> bool:

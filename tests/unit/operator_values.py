@@ -111,6 +111,10 @@ DEPLOYMENT = DeploymentSeen(
 )
 
 
+def planned(observed: Observed, seconds: float = 0) -> Plan:
+    return plan(observed, SETTINGS, at(seconds))
+
+
 def after(observed: Observed, result: Plan) -> Observed:
     """The same world with the status that was planned."""
     status = ExpansionStatus.model_validate(result.status)

@@ -11,15 +11,14 @@ from operator_values import (
     NEW,
     NOW,
     OTHER_RUN,
-    SETTINGS,
     SETTLED,
     after,
     agent,
-    at,
     condition,
     failed,
     job,
     kstatus,
+    planned,
     reported,
     respecified,
     says,
@@ -37,15 +36,10 @@ from expansion_operator.conditions import (
     verdict,
     word,
 )
-from expansion_operator.observed import JobPhase, Observed, Plan, Trouble
-from expansion_operator.plan import plan
+from expansion_operator.observed import JobPhase, Observed, Trouble
 
 STALLED = Trouble(reason="StorageRefused", message="The key is wrong.", permanent=True)
 AWAY = Trouble(reason="StorageUnavailable", message="503", permanent=False)
-
-
-def planned(observed: Observed, seconds: float = 0) -> Plan:
-    return plan(observed, SETTINGS, at(seconds))
 
 
 def finding(stage: Stage = Stage.TRAINING, **changes: object) -> Finding:

@@ -109,10 +109,9 @@ class Counted(World):
         super().do(action)
 
     def may_be_repeated(self, run: str) -> bool:
-        """It is ended before its end, its end says that it passes, or it died without a word after nobody wanted it any more."""
+        """It is ended before its end, or its end says that it passes."""
         job = self.jobs[run]
-        is_unheard = run not in self.reports and not self.is_latched(run)
-        return job.phase not in ENDED or job.exit_code == 20 or is_unheard
+        return job.phase not in ENDED or job.exit_code == 20
 
     # What must hold
 

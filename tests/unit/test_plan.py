@@ -18,7 +18,6 @@ from operator_values import (
     after,
     agent,
     applied,
-    at,
     condition,
     counted,
     document,
@@ -27,6 +26,7 @@ from operator_values import (
     listing,
     message,
     only,
+    planned,
     progress,
     reported,
     respecified,
@@ -59,10 +59,6 @@ from expansion_operator.observed import (
 from expansion_operator.plan import plan
 
 QUOTA = Trouble(reason="QuotaExceeded", message="exceeded quota: gpus", permanent=False)
-
-
-def planned(observed: Observed, seconds: float = 0) -> Plan:
-    return plan(observed, SETTINGS, at(seconds))
 
 
 def finished(phase: JobPhase, **changes: object) -> tuple[Observed, Plan]:

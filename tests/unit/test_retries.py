@@ -8,7 +8,6 @@ from operator_values import (
     CHANGED,
     NOW,
     OTHER_RUN,
-    SETTINGS,
     after,
     applied,
     at,
@@ -16,20 +15,16 @@ from operator_values import (
     kstatus,
     message,
     only,
+    planned,
     reported,
     respecified,
     says,
 )
 
 from expansion_operator.conditions import moment, stamp
-from expansion_operator.observed import Delete, JobPhase, JobSeen, Observed, Plan, WriteRun
-from expansion_operator.plan import plan
+from expansion_operator.observed import Delete, JobPhase, JobSeen, Observed, WriteRun
 
 AWAY = {"exit_code": 20, "failure_reason": "BackoffLimitExceeded", "attempts": 4}
-
-
-def planned(observed: Observed, seconds: float = 0) -> Plan:
-    return plan(observed, SETTINGS, at(seconds))
 
 
 def ended(seconds: float = -60, **changes: Any) -> JobSeen:

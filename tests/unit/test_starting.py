@@ -10,7 +10,6 @@ from operator_values import (
     NOW,
     OTHER_RUN,
     RUN,
-    SETTINGS,
     SETTLED,
     after,
     applied,
@@ -20,6 +19,7 @@ from operator_values import (
     job,
     message,
     only,
+    planned,
     progress,
     respecified,
     says,
@@ -28,12 +28,7 @@ from operator_values import (
 
 from expansion_contract.resource import StartedRun
 from expansion_operator.conditions import stamp
-from expansion_operator.observed import Delete, JobPhase, Observed, Plan, Trouble, WriteRun
-from expansion_operator.plan import plan
-
-
-def planned(observed: Observed, seconds: float = 0) -> Plan:
-    return plan(observed, SETTINGS, at(seconds))
+from expansion_operator.observed import Delete, JobPhase, Observed, Trouble, WriteRun
 
 
 def listed(observed: Observed, newest: float, seconds: float = 0) -> Observed:
