@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from expansion_contract.resource import HistoryEntry
-from expansion_operator import policies, retries, starting
+from expansion_operator import derived, retries, starting, training
 from expansion_operator.conditions import TEXT_LIMIT, Finding, clipped, stamp
 from expansion_operator.observed import JobPhase, JobSeen, Observed
 
 
 def may_end(observed: Observed, finding: Finding | None) -> bool:
     """Is it known which runs are earlier ones, or shall none go on? While storage is away or its images have errors, a run goes on."""
-    return policies.is_about_current_run(finding) or observed.expansion.spec.suspend
+    return derived.is_about_current_run(finding) or observed.expansion.spec.suspend
 
 
 def failures(observed: Observed, finding: Finding | None, now: datetime) -> list[HistoryEntry]:
@@ -41,14 +41,14 @@ def _unrecorded(observed: Observed) -> Iterable[JobSeen]:
     known = {entry.run_id for entry in observed.expansion.status.history if entry.outcome == "Failed"}
     for job in observed.old_jobs:
         if job.ours and job.phase is JobPhase.FAILED and job.run_id not in known:
-            reason, _ = policies.job_failure(observed, job)
-            if reason not in {*retries.TRANSIENT, policies.DATASET_CHANGED}:
+            reason, _ = training.job_failure(observed, job)
+            if reason not in {*retries.TRANSIENT, training.DATASET_CHANGED}:
                 yield job
 
 
 def _entry(observed: Observed, job: JobSeen, now: datetime) -> HistoryEntry:
-    reason, message = policies.job_failure(observed, job)
-    what_now = f"{reason}: {message}; when it is mended, {policies.AGAIN}."
+    reason, message = training.job_failure(observed, job)
+    what_now = f"{reason}: {message}; when it is mended, {training.AGAIN}."
     return HistoryEntry(
         run_id=job.run_id, outcome="Failed", message=clipped(what_now, TEXT_LIMIT), at=stamp(now)
     )

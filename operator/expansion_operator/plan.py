@@ -5,7 +5,7 @@ from datetime import datetime
 
 from expansion_contract import lineage
 from expansion_contract.resource import FINALIZER, DeletionPolicy, ServingMode
-from expansion_operator import earlier_runs, policies, schedule
+from expansion_operator import derived, earlier_runs, policies, schedule
 from expansion_operator.conditions import Finding, Next, Stage, announcements
 from expansion_operator.manifests.job import training_job
 from expansion_operator.manifests.pod import serving_name
@@ -27,6 +27,7 @@ from expansion_operator.observed import (
     WriteServing,
 )
 from expansion_operator.status import next_status
+from expansion_operator.waits import BUSY, GONE, SOON
 
 UNDER_WAY = {JobPhase.QUEUED, JobPhase.PENDING, JobPhase.RUNNING}
 
@@ -59,7 +60,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
         requeue_after=_requeue_after(
             observed, finding, unwanted, schedule.wait(observed.expansion, status.schedule, now), now
         ),
-        poll_after=policies.poll_seconds(observed.expansion) if _polls(observed, finding) else None,
+        poll_after=derived.poll_seconds(observed.expansion) if _polls(observed, finding) else None,
         relist=_goes_on(observed, finding) is Next.RELIST,
         heard=not unwanted and _is_heard(observed, finding, actions),
     )
@@ -100,7 +101,7 @@ def _deletions(observed: Observed, jobs: Iterable[JobSeen], now: datetime) -> It
 def _next_step(
     observed: Observed, finding: Finding | None, settings: Settings, now: datetime
 ) -> tuple[Action, ...]:
-    run_id, job, document = observed.run_id, observed.job, policies.serving_document(observed)
+    run_id, job, document = observed.run_id, observed.job, derived.serving_document(observed)
     match _goes_on(observed, finding):
         case Next.START if run_id is not None:
             manifest = training_job(observed.expansion, run_id, settings)
@@ -108,7 +109,7 @@ def _next_step(
         case Next.STOP if job is not None and _may_go(job):
             return tuple(_deletions(observed, (job,), now))
         case Next.PUBLISH if run_id is not None:
-            return (Publish(run_id=run_id, version=policies.next_version(observed)),)
+            return (Publish(run_id=run_id, version=derived.next_version(observed)),)
         case Next.WRITE_SERVING if document is not None:
             return (WriteServing(document=document),)
     return ()
@@ -116,7 +117,7 @@ def _next_step(
 
 def _asked_version(observed: Observed, finding: Finding | None) -> tuple[WriteServing, ...]:
     """What spec.serving.version asks for, and its end, are told at once, whatever becomes of the current run."""
-    told, document = observed.serving_document, policies.serving_document(observed)
+    told, document = observed.serving_document, derived.serving_document(observed)
     asked = observed.expansion.spec.serving.version is not None or (told is not None and told.pinned)
     is_next_step = _goes_on(observed, finding) is Next.WRITE_SERVING
     if not asked or is_next_step or document is None or document == told or _is_refused(finding):
@@ -184,16 +185,16 @@ def _requeue_after(
     now: datetime,
 ) -> float | None:
     """The earliest of what is waited for, beside other images."""
-    waits = [None if _polls(observed, finding) or finding is None else finding.requeue_after]
+    seconds = [None if _polls(observed, finding) or finding is None else finding.requeue_after]
     if until_due is not None and (until_due > 0 or finding is None):
-        waits.append(until_due if until_due > 0 else policies.BUSY)
+        seconds.append(until_due if until_due > 0 else BUSY)
     if unwanted:
-        waits.append(policies.GONE)
+        seconds.append(GONE)
     if _remembers_before_it_deletes(observed, finding, unwanted, now):
-        waits.append(policies.SOON)
+        seconds.append(SOON)
     if _is_rolling(observed):
-        waits.append(policies.BUSY)
-    return min((seconds for seconds in waits if seconds is not None), default=None)
+        seconds.append(BUSY)
+    return min((one for one in seconds if one is not None), default=None)
 
 
 def _remembers_before_it_deletes(
@@ -219,7 +220,7 @@ def _polls(observed: Observed, finding: Finding | None) -> bool:
 
 def _is_rolling(observed: Observed) -> bool:
     return (
-        policies.is_managed(observed)
+        derived.is_managed(observed)
         and observed.serving_document is not None
-        and not policies.is_rolled_out(observed)
+        and not derived.is_rolled_out(observed)
     )

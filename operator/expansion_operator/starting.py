@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 from expansion_contract.resource import DatasetStatus, StartedRun, seconds
 from expansion_operator.conditions import Finding, Next, Stage, moment, stamp
 from expansion_operator.observed import JobSeen, Observed
+from expansion_operator.waits import REFUSED
 
 DAY = timedelta(hours=24)
 PATIENCE = 10
 """Times spec.retrain.settle; a stream of images that never ends must not keep a run from starting."""
 REMEMBERED = 100
-REFUSED = 60.0
-"""Seconds until what only a person can change is looked at again."""
 
 
 def queue_missing(observed: Observed, _: datetime) -> Finding | None:

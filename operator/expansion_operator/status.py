@@ -19,7 +19,7 @@ from expansion_contract.resource import (
     RunStatus,
     ServingStatus,
 )
-from expansion_operator import earlier_runs, policies, schedule, starting, starts
+from expansion_operator import derived, earlier_runs, schedule, starting, starts, training
 from expansion_operator.conditions import (
     SHOWN,
     TEXT_LIMIT,
@@ -100,7 +100,7 @@ def _unseen(
 
 def _base_fact(observed: Observed) -> Iterable[Fact]:
     """Only while it is so."""
-    message = policies.newer_base(observed)
+    message = derived.newer_base(observed)
     return (
         (Fact(type="BaseChanged", status="True", reason="NewerVersion", message=message),) if message else ()
     )
@@ -125,7 +125,7 @@ def _dataset_message(observed: Observed) -> str:
 
 
 def _training_message(observed: Observed) -> str:
-    report = policies.report_of(observed)
+    report = derived.report_of(observed)
     if report is None:
         return f"Run {observed.run_id} was trained and published; its report is gone."
     notes = " ".join(finding.message for finding in report.findings if finding.severity == "warning")
@@ -133,7 +133,7 @@ def _training_message(observed: Observed) -> str:
 
 
 def _gate_words(observed: Observed) -> tuple[str, str]:
-    gate = policies.verdict_of(observed)
+    gate = derived.verdict_of(observed)
     if gate is None:
         return (
             "AcceptedEarlier",
@@ -143,20 +143,20 @@ def _gate_words(observed: Observed) -> tuple[str, str]:
 
 
 def _publication_message(observed: Observed) -> str:
-    version = policies.published_version(observed)
+    version = derived.published_version(observed)
     return f"Version {version.manifest.version} at {_version_uri(observed)}." if version else ""
 
 
 def _ready_message(observed: Observed) -> str:
-    newest, told = policies.published_version(observed), policies.announced_version(observed)
+    newest, told = derived.published_version(observed), derived.announced_version(observed)
     if newest is None or told is None:
         return ""
     what = f"Version {told.manifest.version} with {told.manifest.categories} categories"
     newer = f" spec.serving.version asks for it; the newest is {newest.manifest.version}."
     pinned = newer if told.manifest.version != newest.manifest.version else ""
-    if not policies.is_managed(observed):
+    if not derived.is_managed(observed):
         return f"{what} is published.{pinned}"
-    if policies.wanted_servers(observed) == 0:
+    if derived.wanted_servers(observed) == 0:
         return f"{what} is published; {_scaled_to_zero(observed)}{pinned}"
     live = _live(observed)
     count = live[1] if live else 0
@@ -173,7 +173,7 @@ def _scaled_to_zero(observed: Observed) -> str:
 
 def _serving_fact(observed: Observed) -> Iterable[Fact]:
     """Nothing if the model servers could not be looked at."""
-    if policies.is_managed(observed) and observed.trouble is not None and observed.deployment is None:
+    if derived.is_managed(observed) and observed.trouble is not None and observed.deployment is None:
         return ()
     status, reason, message = _serving_words(observed)
     return (Fact(type="Serving", status=status, reason=reason, message=message),)
@@ -181,9 +181,9 @@ def _serving_fact(observed: Observed) -> Iterable[Fact]:
 
 def _serving_words(observed: Observed) -> tuple[str, str, str]:
     deployment = observed.deployment
-    failed = [agent.message for agent in policies.failed_agents(observed)]
-    failures = " ".join(dict.fromkeys([*failed, *filter(None, [policies.missing_pin(observed)])]))
-    if not policies.is_managed(observed):
+    failed = [agent.message for agent in derived.failed_agents(observed)]
+    failures = " ".join(dict.fromkeys([*failed, *filter(None, [derived.missing_pin(observed)])]))
+    if not derived.is_managed(observed):
         return (
             "False",
             "NotManaged",
@@ -191,14 +191,14 @@ def _serving_words(observed: Observed) -> tuple[str, str, str]:
         )
     if live := _live(observed):
         version, count = live
-        wanted = policies.wanted_servers(observed)
+        wanted = derived.wanted_servers(observed)
         words = f"{count} of {wanted} model servers answer with version {version}. {failures}"
         return "True", "Live", words.strip()
     if failures:
         return "False", "ModelServerFailed", failures
     if deployment is None and observed.serving_document is None:
         return "False", "NotPublished", "No version has been published yet."
-    if policies.wanted_servers(observed) == 0:
+    if derived.wanted_servers(observed) == 0:
         return "False", "ScaledToZero", _scaled_to_zero(observed)
     if deployment is not None and deployment.waiting is not None:
         return "False", deployment.waiting.reason, deployment.waiting.message
@@ -235,12 +235,12 @@ def _dataset(observed: Observed, finding: Finding | None, now: datetime) -> Data
 
 def _run(observed: Observed, finding: Finding | None, now: datetime) -> RunStatus | None:
     """The current run; the one before stays until there is another one, and its outcome with it."""
-    if observed.run_id is None or not policies.is_about_current_run(finding):
+    if observed.run_id is None or not derived.is_about_current_run(finding):
         return observed.expansion.status.run
-    before = policies.latched_run(observed) or RunStatus(id=observed.run_id)
-    job = observed.job if policies.has_own_job(observed) else None
+    before = derived.latched_run(observed) or RunStatus(id=observed.run_id)
+    job = observed.job if derived.has_own_job(observed) else None
     started = {"job": job.name, "started_at": job.created_at} if job else {}
-    base = {} if observed.waiting_run else {"base": policies.grown_from(observed.start.model)}
+    base = {} if observed.waiting_run else {"base": derived.grown_from(observed.start.model)}
     return before.model_copy(
         update={
             **base,
@@ -255,21 +255,21 @@ def _run(observed: Observed, finding: Finding | None, now: datetime) -> RunStatu
 def _outcome(
     observed: Observed, finding: Finding | None, before: RunStatus, now: datetime
 ) -> dict[str, str | None]:
-    report = policies.report_of(observed)
-    finished = policies.ended_at(observed) or stamp(now)
+    report = derived.report_of(observed)
+    finished = derived.ended_at(observed) or stamp(now)
     if finding is not None and finding.ends_run:
         message = clipped(finding.message, TEXT_LIMIT)
         return {"outcome": "Failed", "reason": finding.reason, "message": message, "finished_at": finished}
     if report is not None and report.outcome == "Succeeded":
         return {"outcome": "Succeeded", "reason": None, "message": None, "finished_at": finished}
     job = observed.job
-    has_ended = job is not None and job.ours and job.phase in policies.REPORT_GRACE
+    has_ended = job is not None and job.ours and job.phase in training.REPORT_GRACE
     return {"finished_at": finished if has_ended or before.outcome else None}
 
 
 def _retry(observed: Observed, finding: Finding | None, before: RunStatus) -> dict[str, str | int | None]:
     """Kept from a failure until the next attempt is there; the count until one succeeds."""
-    report, job = policies.report_of(observed), observed.job
+    report, job = derived.report_of(observed), observed.job
     if finding is not None and finding.retry_at is not None:
         return {"failures": finding.failures, "retry_at": stamp(finding.retry_at)}
     if report is not None and report.outcome == "Succeeded":
@@ -281,7 +281,7 @@ def _retry(observed: Observed, finding: Finding | None, before: RunStatus) -> di
 
 def _progress(observed: Observed, finding: Finding | None, now: datetime) -> dict[str, str | int | None]:
     idle: dict[str, str | int | None] = {"images_per_second": None, "eta": None}
-    report, progress = policies.report_of(observed), observed.progress
+    report, progress = derived.report_of(observed), observed.progress
     if report is not None and report.outcome == "Succeeded":
         return {**idle, "stage": None, "percent": 100}
     if progress is None or progress.run_id != observed.run_id:
@@ -327,9 +327,9 @@ def _ratio(value: float) -> str:
 
 
 def _candidate(observed: Observed, finding: Finding | None) -> CandidateStatus | None:
-    if not policies.is_about_current_run(finding):
+    if not derived.is_about_current_run(finding):
         return observed.expansion.status.candidate
-    report, gate = policies.report_of(observed), policies.verdict_of(observed)
+    report, gate = derived.report_of(observed), derived.verdict_of(observed)
     if report is None or gate is None:
         previous = observed.expansion.status.candidate
         return previous if previous and previous.run_id == observed.run_id else None
@@ -340,11 +340,11 @@ def _candidate(observed: Observed, finding: Finding | None) -> CandidateStatus |
 
 def _model(observed: Observed, finding: Finding | None) -> ModelStatus | None:
     """The published model of the current run; until there is one, the one before."""
-    version, previous = policies.published_version(observed), observed.expansion.status.model
+    version, previous = derived.published_version(observed), observed.expansion.status.model
     told = observed.serving_document.version if observed.serving_document else None
     if version is None or (finding is not None and finding.stage is not Stage.ROLLOUT):
         return previous.model_copy(update={"announced": told}) if previous and told else previous
-    manifest, report = version.manifest, policies.report_of(observed)
+    manifest, report = version.manifest, derived.report_of(observed)
     is_known = report is None and previous is not None and previous.run_id == manifest.run_id
     figures = previous if previous and is_known else _figures(report)
     return ModelStatus(
@@ -352,7 +352,7 @@ def _model(observed: Observed, finding: Finding | None) -> ModelStatus | None:
         run_id=manifest.run_id,
         categories=manifest.categories,
         uri=_version_uri(observed),
-        base=policies.grown_from(manifest.base),
+        base=derived.grown_from(manifest.base),
         published_at=manifest.published_at,
         announced=told,
         **figures.model_dump(include=set(Figures.model_fields)),
@@ -360,20 +360,20 @@ def _model(observed: Observed, finding: Finding | None) -> ModelStatus | None:
 
 
 def _version_uri(observed: Observed) -> str:
-    version = policies.published_version(observed)
+    version = derived.published_version(observed)
     models = observed.expansion.spec.output.models.rstrip("/")
     return f"{models}/{layout.version(version.manifest.version)}" if version else ""
 
 
 def _serving(observed: Observed, settings: Settings) -> ServingStatus | None:
-    if not policies.is_managed(observed):
+    if not derived.is_managed(observed):
         return None
     if observed.deployment is None and observed.serving_document is None:
         return observed.expansion.status.serving if observed.trouble else None
     live = _live(observed)
     return ServingStatus(
         version=live[0] if live else None,
-        replicas=policies.wanted_servers(observed),
+        replicas=derived.wanted_servers(observed),
         ready_replicas=live[1] if live else 0,
         url=_url(observed, settings),
     )
@@ -400,7 +400,7 @@ def _is_same(one: HistoryEntry, other: HistoryEntry) -> bool:
 
 def _entry(observed: Observed, finding: Finding | None, now: datetime) -> HistoryEntry | None:
     """What became of the current run, once that is known."""
-    report, version = policies.report_of(observed), policies.published_version(observed)
+    report, version = derived.report_of(observed), derived.published_version(observed)
     if observed.run_id is None:
         return None
     if finding is not None and finding.ends_run and finding.stuck:

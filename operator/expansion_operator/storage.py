@@ -20,8 +20,8 @@ from expansion_contract.report import FORMAT_VERSION, Progress, RunReport
 from expansion_contract.resource import ClassifierExpansion
 from expansion_contract.run import TrainingRun
 from expansion_contract.version import ServingDocument
+from expansion_operator.derived import poll_seconds
 from expansion_operator.observed import BaseSeen, ReportSeen, Trouble, VersionSeen
-from expansion_operator.policies import poll_seconds
 from expansion_storage import Credentials, Entry, ObjectMissing, StorageError, StorageRefused, open_prefix
 from expansion_storage.prefix import Prefix
 from expansion_storage.publication import prune, publish, shelf

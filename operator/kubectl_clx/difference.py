@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from expansion_contract.resource import ClassifierExpansion, Output, ServingMode, UpdatePolicy
-from expansion_operator import policies, starts
+from expansion_operator import derived, policies, starts
 from expansion_operator.conditions import Finding, Stage
 from expansion_operator.manifests.serving import deployment
 from expansion_operator.observed import Apply, Observed, Publish, Settings, WriteServing
@@ -151,7 +151,7 @@ def _obstacle(seen: Observed, finding: Finding, told: Told) -> Outcome | None:
             effect=Effect.TRAIN, says=f"A Job will train {_named(seen)}, but not yet. {finding.message}"
         )
     is_asked_now = told.live.spec.serving.version != told.edited.spec.serving.version
-    if is_asked_now and (missing := policies.missing_pin(seen)):
+    if is_asked_now and (missing := derived.missing_pin(seen)):
         return Outcome(effect=Effect.REFUSED, says=missing)
     return None
 
@@ -201,7 +201,7 @@ def _gate(seen: Observed, told: Told, starts: bool) -> Outcome | None:
     """`starts`: a Job is about to be created."""
     if told.live.spec.acceptance == told.edited.spec.acceptance:
         return None
-    if policies.verdict_of(seen) is not None:
+    if derived.verdict_of(seen) is not None:
         says = "The gate is asked again, without a Job, and accepts the model that is published."
         return Outcome(effect=Effect.GATE, says=says)
     if seen.job is not None or starts:

@@ -14,7 +14,7 @@ from expansion_contract.report import BaseDrop, CategoryScore, Metrics, Proporti
 from expansion_contract.resource import ClassifierExpansion, Figures, HistoryEntry, ServingMode
 from expansion_contract.run import Owner, PackBase, PublishedBase, Start
 from expansion_contract.version import AgentStatus, ServingDocument, VersionManifest
-from expansion_operator import policies, schedule, starts
+from expansion_operator import derived, publication, schedule, starts
 from expansion_operator.conditions import stamp
 from expansion_operator.manifests.pod import serving_name
 from expansion_operator.observed import (
@@ -263,7 +263,7 @@ def _published_runs(live: ClassifierExpansion) -> dict[int, str]:
 def _coming(live: ClassifierExpansion) -> int | None:
     """The version that is being published or announced right now: status names it only when that is done."""
     ready = next((c for c in live.status.conditions if c.type == "Ready"), None)
-    if ready is None or ready.reason != policies.PUBLISHING or live.status.run is None:
+    if ready is None or ready.reason != publication.PUBLISHING or live.status.run is None:
         return None
     runs = _published_runs(live)
     mine = [number for number, run_id in runs.items() if run_id == live.status.run.id]
@@ -320,6 +320,6 @@ def _told_today(seen: Observed, live: ClassifierExpansion, announced: int | None
         return None
     serving = live.spec.serving.model_copy(update={"version": announced})
     asked = live.model_copy(update={"spec": live.spec.model_copy(update={"serving": serving})})
-    document = policies.serving_document(replace(seen, expansion=asked))
+    document = derived.serving_document(replace(seen, expansion=asked))
     pinned = live.spec.serving.version == announced
     return document.model_copy(update={"pinned": pinned}) if document else None

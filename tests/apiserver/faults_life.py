@@ -26,8 +26,8 @@ from expansion_operator.cluster import Cluster
 from expansion_operator.metrics import OperatorMetrics
 from expansion_operator.observed import Settings
 from expansion_operator.plan import plan
-from expansion_operator.policies import SOON
 from expansion_operator.reconcile import Clock, Reconciler
+from expansion_operator.waits import SOON
 from expansion_operator.work_queue import Backoff
 
 SETTINGS = Settings(trainer_image="trainer:1", model_sync_image="agent:1")

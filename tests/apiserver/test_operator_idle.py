@@ -24,8 +24,8 @@ from expansion_development.object_store import ObjectStore
 from expansion_operator.cluster import Cluster
 from expansion_operator.observed import Settings
 from expansion_operator.plan import plan
-from expansion_operator.policies import BUSY, PROGRESS
 from expansion_operator.reconcile import FULL_LOOK, LONGEST_WAIT, Clock, Reconciler
+from expansion_operator.waits import BUSY, PROGRESS
 from expansion_storage.s3 import client as s3_client
 
 pytestmark = pytest.mark.apiserver

@@ -12,7 +12,7 @@ from operator_values import at, report
 from test_convergence import World, fails
 
 from expansion_contract.resource import ClassifierExpansion, Serving
-from expansion_operator.policies import PUBLISHING
+from expansion_operator.publication import PUBLISHING
 from kubectl_clx.difference import Difference, Effect, difference
 from kubectl_clx.remembered import Told
 

@@ -19,7 +19,7 @@ from test_convergence import ENDED, World, dies, fails, next_base, storage_was_a
 
 from expansion_contract.gate import verdict
 from expansion_contract.resource import ExpansionStatus
-from expansion_operator import policies
+from expansion_operator import derived
 from expansion_operator.observed import (
     Action,
     Announce,
@@ -128,16 +128,16 @@ class Counted(World):
         """Of what this look could see: what happens later is another look's."""
         if kstatus(self.expansion) != "Current" or self.expansion.spec.suspend:
             return
-        wanted = policies.announced_version(observed)
+        wanted = derived.announced_version(observed)
         assert not self.storage_is_away
         assert observed.waiting_run is None
         assert wanted is not None
-        assert policies.published_version(observed) is not None, "another run is needed"
+        assert derived.published_version(observed) is not None, "another run is needed"
         assert self.serving is not None
         assert self.serving.version == wanted.manifest.version
         running = [job for job in (observed.job, *observed.old_jobs) if job and job.phase not in ENDED]
         assert not observed.old_jobs or not running, "something is under way"
-        if policies.is_managed(observed):
+        if derived.is_managed(observed):
             assert self.live == self.serving.version, "not served yet"
 
     def must_have_counted(self) -> None:

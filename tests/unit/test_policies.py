@@ -27,7 +27,7 @@ from operator_values import (
 from expansion_contract.dataset import Problem
 from expansion_contract.exit_codes import PERMANENT, REASONS, ExitCode
 from expansion_contract.resource import RunStatus
-from expansion_operator import policies
+from expansion_operator import derived, policies
 from expansion_operator.conditions import Stage
 from expansion_operator.observed import JobPhase, Observed, ReportSeen, Trouble
 from expansion_operator.policies import first_finding
@@ -206,17 +206,16 @@ def test_a_failure_without_words_still_says_something() -> None:
 
 
 def test_the_first_version_is_one_and_a_number_is_never_given_again() -> None:
-    assert policies.next_version(NEW) == 1
-    assert policies.next_version(replace(NEW, versions=(version(3), version(5)))) == 6
+    assert derived.next_version(NEW) == 1
+    assert derived.next_version(replace(NEW, versions=(version(3), version(5)))) == 6
     assert (
-        policies.next_version(replace(NEW, versions=(version(3),), serving_document=document(3, last=9)))
-        == 10
+        derived.next_version(replace(NEW, versions=(version(3),), serving_document=document(3, last=9))) == 10
     )
 
 
 def test_of_two_versions_of_one_run_the_newer_is_served() -> None:
     observed = replace(SETTLED, versions=(version(1), version(2)))
-    assert policies.serving_document(observed) == document(2)
+    assert derived.serving_document(observed) == document(2)
 
 
 @pytest.mark.parametrize(
