@@ -73,11 +73,11 @@ async def run(given: Options) -> None:
     await handlers.watch(
         queue,
         reconciler.neighbours,
-        reconciler.knows,
+        reconciler.memories.knows,
         given.namespaces,
         stop,
         watchers.backoffs,
-        reconciler.knows_child,
+        reconciler.memories.knows_child,
     )
     logger.info("ending; what is under way may take %.0f s", EXIT_SECONDS)
     for task in tasks:
@@ -93,7 +93,7 @@ def untold(cluster: Cluster, reconciler: Reconciler) -> list[Key]:
 
     def noted() -> Iterator[dict[str, Any]]:
         for body in cluster.expansions():
-            if not reconciler.knows(body):
+            if not reconciler.memories.knows(body):
                 untold.append((body["metadata"]["namespace"], body["metadata"]["name"]))
             yield body
 

@@ -6,7 +6,7 @@ a rollout is waited for. It looks at everything now and then all the same.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -14,15 +14,16 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from expansion_contract import environment, run
+from expansion_contract import run
 from expansion_contract.problems import sentences
-from expansion_contract.resource import FINALIZER, ClassifierExpansion, ExpansionStatus, ServingMode, parsed
+from expansion_contract.resource import FINALIZER, ClassifierExpansion, ServingMode, parsed
 from expansion_operator import schedule, starts
 from expansion_operator import storage as stores
 from expansion_operator.bases import Bases
 from expansion_operator.cluster import ApiError, Cluster, Live, Refused
 from expansion_operator.departing import Departures
 from expansion_operator.manifests.pod import job_name, serving_name
+from expansion_operator.memory import AGAIN_SOON, Keys, Memories, Memory, Rest, Wait, base_of
 from expansion_operator.neighbours import Neighbours, claim
 from expansion_operator.observed import (
     Action,
@@ -51,15 +52,8 @@ STEPS_AT_ONCE = 2
 """Steps that follow in the same look from what was written to storage: a version is published, announced, and served."""
 KEYS_KEPT = 60.0
 """Seconds for which a Secret's keys are used while they work; a run makes many looks in a row."""
-AGAIN_SOON = 0.2
-"""Seconds until we look at what we have just changed in storage, which sends no events."""
-LONGEST_WAIT = 300.0
-"""Seconds between two looks at everything for a resource on its way, of whose end something tells."""
 FULL_LOOK = 3600.0
 """Seconds after which everything is looked at, whatever events say: they get lost, and some things send none."""
-
-_NOTHING_SAID = ExpansionStatus()
-"""Of a resource at rest, nobody reads what it said, and a thousand would fill our memory."""
 
 logger = logging.getLogger(__name__)
 
@@ -84,67 +78,6 @@ class Clock:
     monotonic: Callable[[], float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Rest:
-    """A resource that only other images take further, as it was when that was seen."""
-
-    expansion: ClassifierExpansion
-    access: Access
-    digest: str
-    base: tuple[object, ...]
-
-    @classmethod
-    def of(cls, seen: Observed, digest: str, access: Access) -> "_Rest":
-        stored = seen.expansion.model_copy(update={"status": _NOTHING_SAID})
-        return cls(expansion=stored, access=access, digest=digest, base=_base(seen))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wait:
-    """A resource on its way, with our own answer in it. Events, storage and its model servers tell what is new."""
-
-    body: Body
-    observed: Observed
-    plan: Plan
-
-    @classmethod
-    def of(cls, observed: Observed, plan: Plan, body: Body) -> "_Wait":
-        actions = tuple(action for action in plan.actions if not isinstance(action, Announce))
-        answered = replace(observed, expansion=parsed(body), refusals=())
-        return cls(body=body, observed=answered, plan=replace(plan, actions=actions))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Keys:
-    asked: object
-    at: float
-    access: Access
-
-
-@dataclass
-class _Memory:
-    """What may be forgotten at any time: it only saves work, or repeats what the API server said."""
-
-    refusals: tuple[Trouble, ...] = ()
-    writable_generation: tuple[str, int] | None = None
-    list_again: bool = False
-    version: str = ""
-    """The resourceVersion that was looked at, with our own answer to it."""
-    children: frozenset[tuple[str, str]] = frozenset()
-    """Uid and resourceVersion of the Jobs and the Deployment that were looked at."""
-    full_look_at: float = 0.0
-    patience: float = 0.0
-    """Seconds from one look at everything to the next while nothing tells us anything."""
-    rest: _Rest | None = None
-    wait: _Wait | None = None
-    agents: tuple[str, ...] = ()
-    """Addresses of the model servers."""
-    storage: Storage | None = None
-    deployment: Live | None = None
-    """Both of the look that is under way."""
-    keys: _Keys | None = None
-
-
 @dataclass(kw_only=True)
 class Reconciler:
     cluster: Cluster
@@ -159,11 +92,11 @@ class Reconciler:
     neighbours: Neighbours = field(default_factory=Neighbours)
     listings: Listings = field(default_factory=Listings)
     bases: Bases = field(default_factory=Bases)
-    _memories: dict[str, _Memory] = field(default_factory=dict)
+    memories: Memories = field(default_factory=Memories)
 
     def glance(self, namespace: str, name: str) -> float | None:
         """For a resource whose time has come without an event: as long as nothing follows from it, only storage is looked at."""
-        memory, now = self._memories.get(f"{namespace}/{name}"), self.clock.monotonic()
+        memory, now = self.memories.get(f"{namespace}/{name}"), self.clock.monotonic()
         if memory is None:
             return self.reconcile(namespace, name)
         if now >= memory.full_look_at:
@@ -174,31 +107,20 @@ class Reconciler:
             memory.storage = None
         return self.reconcile(namespace, name) if after is None else min(after, memory.full_look_at - now)
 
-    def _glanced(self, memory: _Memory, now: float) -> float | None:
+    def _glanced(self, memory: Memory, now: float) -> float | None:
         """Seconds until the next glance; None if there is something to look at."""
         if memory.rest is not None and self._finds_the_same(memory.rest, now):
             return self._poll_after(memory.rest.expansion, now)
         return None if memory.wait is None else self._still_waits(memory.wait, memory)
 
-    def knows(self, body: Body) -> bool:
-        """Was this very state looked at, or made by us?"""
-        memory = self._memories.get(f"{body['metadata']['namespace']}/{body['metadata']['name']}")
-        return memory is not None and memory.version == body["metadata"]["resourceVersion"]
-
-    def knows_child(self, body: Body) -> bool:
-        """The same for a Job or a Deployment: the last of several events about it often tells of what was seen already."""
-        metadata = body["metadata"]
-        memory = self._memories.get(f"{metadata['namespace']}/{metadata['labels'][environment.NAME_LABEL]}")
-        return memory is not None and _identity(metadata) in memory.children
-
     def reconcile(self, namespace: str, name: str) -> float | None:
         """Brings one resource a step further; seconds after which to come back, None if an event will say."""
-        memory = self._memories.setdefault(f"{namespace}/{name}", _Memory())
+        memory = self.memories.of(f"{namespace}/{name}")
         memory.patience = 0.0
         return self._look(namespace, name, memory)
 
-    def _look(self, namespace: str, name: str, memory: _Memory) -> float | None:
-        memory.version, memory.rest, memory.wait, memory.children = "", None, None, frozenset()
+    def _look(self, namespace: str, name: str, memory: Memory) -> float | None:
+        memory.begin()
         body = self.cluster.expansion(namespace, name)
         if body is None:
             self._forget(f"{namespace}/{name}")
@@ -214,7 +136,7 @@ class Reconciler:
         try:
             return self._bring_further(body, expansion, memory)
         finally:
-            memory.storage, memory.deployment = None, None
+            memory.end()
 
     @property
     def _departures(self) -> Departures:
@@ -222,7 +144,7 @@ class Reconciler:
             cluster=self.cluster, storage=self._storage, neighbours=self.neighbours, now=self.clock.now
         )
 
-    def _bring_further(self, body: Body, expansion: ClassifierExpansion, memory: _Memory) -> float:
+    def _bring_further(self, body: Body, expansion: ClassifierExpansion, memory: Memory) -> float:
         observed = self._observe(body, expansion, memory)
         plan = self._plan(observed)
         refusals, wrote = self._act(plan.actions, observed)
@@ -247,18 +169,11 @@ class Reconciler:
         if goes_on:
             return AGAIN_SOON
         if plan.heard and version and not refusals and expansion.spec.base.expansion_ref is None:
-            memory.wait = _Wait.of(observed, plan, _answered(body, plan.status, version))
-            return self._wait(plan, memory)
+            wait = Wait.of(observed, plan, body, version)
+            return memory.waits(wait, self.clock.monotonic(), self.full_look_after())
         return self._rest(observed, plan, memory)
 
-    def _wait(self, plan: Plan, memory: _Memory) -> float:
-        """Seconds until the next glance. Kubernetes is asked less and less often, for what no event tells."""
-        soon = plan.requeue_after or AGAIN_SOON
-        memory.patience = min(self.full_look_after(), LONGEST_WAIT, max(soon, 2 * memory.patience))
-        memory.full_look_at = self.clock.monotonic() + memory.patience
-        return min(soon, memory.patience)
-
-    def _still_waits(self, wait: _Wait, memory: _Memory) -> float | None:
+    def _still_waits(self, wait: Wait, memory: Memory) -> float | None:
         """Seconds until the next glance, after telling what is only progress; None if more than that is to be done."""
         observed = self._stored_again(replace(wait.observed, agents=self.ask(memory.agents)), memory)
         plan = self._plan(observed)
@@ -270,27 +185,20 @@ class Reconciler:
             version = self.cluster.write_status(wait.body, plan.status)
             if not version:
                 return None
-            memory.version, body = version, _answered(wait.body, plan.status, version)
+            memory.version, memory.wait = version, Wait.of(observed, plan, wait.body, version)
             self.audience.seen(observed.expansion, plan.status)
-            memory.wait = _Wait.of(observed, plan, body)
         return plan.requeue_after
 
-    def _rest(self, observed: Observed, plan: Plan, memory: _Memory) -> float:
+    def _rest(self, observed: Observed, plan: Plan, memory: Memory) -> float:
         """Seconds until everything is looked at again, or the images are due."""
-        now, waits = self.clock.monotonic(), (self.full_look_after(), plan.requeue_after)
-        after = min(seconds for seconds in waits if seconds is not None)
-        memory.full_look_at = now + after
-        if plan.poll_after is None:
-            return after
-        if memory.keys is None or observed.listing is None:
-            return min(after, plan.poll_after)
-        memory.rest = _Rest.of(observed, observed.listing.digest, memory.keys.access)
-        return min(after, self._poll_after(observed.expansion, now))
+        now = self.clock.monotonic()
+        after = memory.rests(observed, plan, now, self.full_look_after())
+        return after if memory.rest is None else min(after, self._poll_after(observed.expansion, now))
 
     def _poll_after(self, expansion: ClassifierExpansion, now: float) -> float:
         return max(AGAIN_SOON, self.listings.due(expansion, now))
 
-    def _finds_the_same(self, rest: _Rest, now: float) -> bool:
+    def _finds_the_same(self, rest: Rest, now: float) -> bool:
         """Without asking the API server: what is found in storage today is what was found at the last look."""
         expansion = rest.expansion
         try:
@@ -298,7 +206,7 @@ class Reconciler:
             listed = self.listings.get(storage, expansion, now, float("-inf"))
             if expansion.spec.base.expansion_ref is None:
                 is_same_base = (
-                    _base(self.bases.seen(Observed(expansion=expansion), storage, None)) == rest.base
+                    base_of(self.bases.seen(Observed(expansion=expansion), storage, None)) == rest.base
                 )
             else:
                 is_same_base = True  # an event tells of it
@@ -306,7 +214,7 @@ class Reconciler:
             return False
         return is_same_base and listed.listing.digest == rest.digest
 
-    def _stored_again(self, observed: Observed, memory: _Memory) -> Observed:
+    def _stored_again(self, observed: Observed, memory: Memory) -> Observed:
         """The same after our own writing to storage."""
         jobs = tuple(job for job in (observed.job, *observed.old_jobs) if job is not None)
         try:
@@ -318,7 +226,7 @@ class Reconciler:
         return self.planner(observed, self.settings, self.clock.now())
 
     def _forget(self, key: str) -> None:
-        self._memories.pop(key, None)
+        self.memories.forget(key)
         self.listings.forget(key)
         self.bases.forget(key)
         self.neighbours.forget(key)
@@ -326,7 +234,7 @@ class Reconciler:
 
     # Observing
 
-    def _observe(self, body: Body, expansion: ClassifierExpansion, memory: _Memory) -> Observed:
+    def _observe(self, body: Body, expansion: ClassifierExpansion, memory: Memory) -> Observed:
         """What can be read. What stops us is part of it, never an exception."""
         seen = Observed(expansion=expansion, refusals=memory.refusals)
         try:
@@ -366,13 +274,13 @@ class Reconciler:
                 return ()
         return tuple(key.rpartition("/")[2] for key in way)
 
-    def _seen_in_cluster(self, seen: Observed, memory: _Memory) -> tuple[Observed, tuple[JobSeen, ...]]:
+    def _seen_in_cluster(self, seen: Observed, memory: Memory) -> tuple[Observed, tuple[JobSeen, ...]]:
         expansion = seen.expansion
         jobs = self.cluster.jobs(expansion)
         name = serving_name(expansion.metadata.name)
         serving = self.cluster.serving(expansion, name)
         memory.deployment, memory.agents = serving.live, serving.addresses
-        memory.children = _children(jobs, serving.live)
+        memory.saw_children(jobs, serving.live)
         last_run = expansion.status.run.id if expansion.status.run else None
         seen = replace(
             seen,
@@ -397,7 +305,7 @@ class Reconciler:
         return Trouble(reason="KueueMissing", message=message, permanent=True)
 
     def _seen_in_storage(
-        self, seen: Observed, jobs: tuple[JobSeen, ...], memory: _Memory, keys: _Keys | None = None
+        self, seen: Observed, jobs: tuple[JobSeen, ...], memory: Memory, keys: Keys | None = None
     ) -> Observed:
         way = keys.access if keys else self._known_access(seen.expansion, memory)
         storage = memory.storage = Storage(seen.expansion, way)
@@ -433,12 +341,12 @@ class Reconciler:
     def _storage(self, expansion: ClassifierExpansion) -> Storage:
         return Storage(expansion, self._access(expansion))
 
-    def _known_access(self, expansion: ClassifierExpansion, memory: _Memory) -> Access:
+    def _known_access(self, expansion: ClassifierExpansion, memory: Memory) -> Access:
         """Read anew after a minute, after an edit, and as soon as anything about storage fails."""
         asked, now = (expansion.metadata.uid, expansion.spec.storage), self.clock.monotonic()
         known = memory.keys
         if known is None or known.asked != asked or now - known.at >= KEYS_KEPT:
-            known = memory.keys = _Keys(asked=asked, at=now, access=self._access(expansion))
+            known = memory.keys = Keys(asked=asked, at=now, access=self._access(expansion))
         return known.access
 
     def _access(self, expansion: ClassifierExpansion) -> Access:
@@ -465,7 +373,7 @@ class Reconciler:
         name = job_name(seen.expansion.metadata.name, run_id)
         return replace(seen, job=self.cluster.job(seen.expansion, name))
 
-    def _must_be_writable(self, storage: Storage, seen: Observed, memory: _Memory) -> None:
+    def _must_be_writable(self, storage: Storage, seen: Observed, memory: Memory) -> None:
         """Once for each generation, and only where a Job is about to be created."""
         metadata = seen.expansion.metadata
         generation = (metadata.uid, metadata.generation)
@@ -491,8 +399,7 @@ class Reconciler:
             except Refused as refused:
                 return (refused.trouble,), wrote
             except (StorageError, StorageTrouble) as error:
-                memory = self._memories[observed.expansion.key]
-                return (_trouble_of(error, memory),), wrote
+                return (_trouble_of(error, self.memories.of(observed.expansion.key)),), wrote
             wrote |= isinstance(action, Publish | WriteServing | Prune)
         return (), wrote
 
@@ -518,12 +425,12 @@ class Reconciler:
         """What this look has read of it; once, for then we have changed it."""
         if manifest["kind"] != "Deployment":
             return None
-        memory = self._memories[observed.expansion.key]
+        memory = self.memories.of(observed.expansion.key)
         seen, memory.deployment = memory.deployment, None
         return seen
 
     def _write(self, action: WriteRun | Publish | WriteServing | Prune, observed: Observed) -> None:
-        known = self._memories[observed.expansion.key].storage
+        known = self.memories.of(observed.expansion.key).storage
         storage = known or self._storage(observed.expansion)
         match action:
             case WriteRun():
@@ -552,29 +459,11 @@ class Reconciler:
         return AGAIN_SOON if self.cluster.write_status(body, status) is None else None
 
 
-def _answered(body: Body, status: Body, version: str) -> Body:
-    """As it is once our status is written."""
-    return {**body, "metadata": {**body["metadata"], "resourceVersion": version}, "status": status}
-
-
-def _children(jobs: Iterable[JobSeen], deployment: Live) -> frozenset[tuple[str, str]]:
-    seen = {(job.uid, job.resource_version) for job in jobs}
-    return frozenset(seen | ({_identity(deployment.body["metadata"])} if deployment.body else set()))
-
-
-def _identity(metadata: Body) -> tuple[str, str]:
-    return metadata["uid"], metadata["resourceVersion"]
-
-
-def _base(seen: Observed) -> tuple[object, ...]:
-    return seen.base, seen.pack, seen.base_trouble
-
-
-def _unreadable(seen: Observed, error: Exception, memory: _Memory) -> Observed:
+def _unreadable(seen: Observed, error: Exception, memory: Memory) -> Observed:
     return replace(seen, trouble=_trouble_of(error, memory))
 
 
-def _trouble_of(error: Exception, memory: _Memory) -> Trouble:
+def _trouble_of(error: Exception, memory: Memory) -> Trouble:
     """The keys may be other ones by now."""
     memory.keys = None
     if isinstance(error, Refused | StorageTrouble):

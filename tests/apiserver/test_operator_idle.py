@@ -22,9 +22,10 @@ from expansion_development.control_plane import ControlPlane
 from expansion_development.kubernetes_api import Api
 from expansion_development.object_store import ObjectStore
 from expansion_operator.cluster import Cluster
+from expansion_operator.memory import LONGEST_WAIT
 from expansion_operator.observed import Settings
 from expansion_operator.plan import plan
-from expansion_operator.reconcile import FULL_LOOK, LONGEST_WAIT, Clock, Reconciler
+from expansion_operator.reconcile import FULL_LOOK, Clock, Reconciler
 from expansion_operator.waits import BUSY, PROGRESS
 from expansion_storage.s3 import client as s3_client
 
@@ -187,12 +188,12 @@ def test_other_images_are_found_without_an_event(driven: Driven) -> None:
 
 def test_what_an_event_tells_is_looked_at_at_once(driven: Driven) -> None:
     driven.look()
-    assert driven.reconciler.knows(driven.team.get())
+    assert driven.reconciler.memories.knows(driven.team.get())
     driven.team.patch(acceptance={"minimumAccuracy": 0.99})
-    assert not driven.reconciler.knows(driven.team.get())
+    assert not driven.reconciler.memories.knows(driven.team.get())
     driven.look()
     assert condition_of(driven.team.get(), "Stalled")["reason"] == "GateRefused"
-    assert driven.reconciler.knows(driven.team.get()), "our own status is no news"
+    assert driven.reconciler.memories.knows(driven.team.get()), "our own status is no news"
 
 
 def test_a_store_that_does_not_answer_is_told_at_the_next_listing(driven: Driven) -> None:
@@ -265,7 +266,7 @@ def test_progress_of_a_run_costs_one_request_and_none_while_there_is_none(new: D
     (sent,), _ = new.cost(new.glance)
     assert sent.startswith("PATCH ")
     assert new.team.get()["status"]["run"]["percent"] == 40
-    assert new.reconciler.knows(new.team.get()), "our own status is no news"
+    assert new.reconciler.memories.knows(new.team.get()), "our own status is no news"
     assert new.cost(new.glance)[0] == []
 
 
@@ -294,9 +295,11 @@ def test_what_a_look_has_seen_of_its_job_is_no_news(new: Driven) -> None:
     name = begin_training(new)
     (job,) = new.team.jobs()
     new.look()
-    assert new.reconciler.knows_child(job)
+    assert new.reconciler.memories.knows_child(job)
     label = {"metadata": {"labels": {"somebody": "was-here"}}}
-    assert not new.reconciler.knows_child(new.team.api.patch("jobs", new.team.namespace, name, label))
+    assert not new.reconciler.memories.knows_child(
+        new.team.api.patch("jobs", new.team.namespace, name, label)
+    )
 
 
 def test_one_look_asks_for_each_thing_once(driven: Driven) -> None:
