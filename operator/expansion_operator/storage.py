@@ -4,6 +4,7 @@ What the store answers leaves as `StorageTrouble`: one word, a sentence for the 
 """
 
 import base64
+import ssl
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -101,8 +102,21 @@ def _ca_bundle(name: str, path: str, secret: SecretData | None) -> str:
     if not file.exists():
         partial = file.with_suffix(".partial")
         partial.write_text(certificate, encoding="utf-8")
+        _must_be_certificates(partial, name, path)
         partial.replace(file)
     return str(file)
+
+
+def _must_be_certificates(file: Path, name: str, path: str) -> None:
+    """Else the store's certificate would be said to be the one that is not trusted."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except ssl.SSLError:
+        raise _secret_trouble(
+            "SecretInvalid",
+            f"{CA_KEY} in Secret {name}, named by {path}, is no certificate in PEM form (-----BEGIN CERTIFICATE-----). Put the"
+            " certificate of the authority there that signed the store's; it is looked for again every 15 s.",
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_convergence import HAPPENINGS, World
 
 from expansion_contract.resource import ClassifierExpansion, Condition
-from expansion_development.kstatus import Kstatus, KstatusError
+from expansion_development.gitops import Gitops, GitopsError
 from expansion_operator.observed import JobPhase, Publish, WriteRun, WriteServing
 from expansion_operator.reconcile import invalid_status
 
@@ -26,8 +26,8 @@ EXPRESSIONS: dict[str, str] = yaml.safe_load((FLUX / "expansions.yaml").read_tex
 
 
 @pytest.fixture(scope="module")
-def kstatus() -> Iterator[Kstatus]:
-    with Kstatus() as library:
+def gitops() -> Iterator[Gitops]:
+    with Gitops() as library:
         yield library
 
 
@@ -59,21 +59,21 @@ def deleted(expansion: ClassifierExpansion) -> ClassifierExpansion:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=30))
-def test_kstatus_is_clean_at_every_moment_of_a_life(kstatus: Kstatus, happenings: list[str]) -> None:
+def test_kstatus_is_clean_at_every_moment_of_a_life(gitops: Gitops, happenings: list[str]) -> None:
     world = World()
     for happening in happenings:
         HAPPENINGS[happening](world)
         expansion = world.expansion
-        seen = kstatus.of(wire(expansion))
+        seen = gitops.kstatus(wire(expansion))
         assert seen.status == expected(expansion) == operator_values.kstatus(expansion)
         assert seen.message
         assert not (holds(expansion, "Reconciling") and holds(expansion, "Stalled"))
-        assert kstatus.of(wire(deleted(expansion))).status == "Terminating"
+        assert gitops.kstatus(wire(deleted(expansion))).status == "Terminating"
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=25))
-def test_while_the_operator_works_flux_waits(kstatus: Kstatus, happenings: list[str]) -> None:
+def test_while_the_operator_works_flux_waits(gitops: Gitops, happenings: list[str]) -> None:
     """A step taken, or a run of this spec and data under way, is neither the end nor a failure."""
     world = World()
     for happening in happenings:
@@ -82,17 +82,17 @@ def test_while_the_operator_works_flux_waits(kstatus: Kstatus, happenings: list[
         job = world.jobs.get(world.run)
         runs = job is not None and job.phase in UNDER_WAY and not world.storage_is_away
         if steps or (runs and world.run not in world.reports):
-            assert kstatus.of(wire(world.expansion)).status == "InProgress"
+            assert gitops.kstatus(wire(world.expansion)).status == "InProgress"
 
 
-def test_nobody_mistakes_a_resource_for_ready_before_the_operator_saw_it(kstatus: Kstatus):
+def test_nobody_mistakes_a_resource_for_ready_before_the_operator_saw_it(gitops: Gitops):
     """The CRD's default; without it, an object without conditions would be Current."""
     body = wire(World().expansion)
     assert (body["status"]["observedGeneration"], body["status"]["conditions"]) == (-1, [])
-    assert kstatus.of(body | {"status": {"observedGeneration": -1}}).status == "InProgress"
+    assert gitops.kstatus(body | {"status": {"observedGeneration": -1}}).status == "InProgress"
 
 
-def test_a_resource_that_today_s_definition_refuses_is_failed(kstatus: Kstatus):
+def test_a_resource_that_today_s_definition_refuses_is_failed(gitops: Gitops):
     body = contract_values.body()
     body["metadata"]["generation"] = 3
     body |= {"apiVersion": "classifierexpansion.dev/v1alpha1", "kind": "ClassifierExpansion"}
@@ -100,7 +100,7 @@ def test_a_resource_that_today_s_definition_refuses_is_failed(kstatus: Kstatus):
     world.settle()
     for before in ({}, {"status": wire(world.expansion)["status"]}):
         status = invalid_status(body | before, "spec.mode: there is no such field.", "2026-11-22T12:00:00Z")
-        seen = kstatus.of(body | {"status": status})
+        seen = gitops.kstatus(body | {"status": status})
         assert (seen.status, seen.message) == ("Failed", "spec.mode: there is no such field.")
 
 
@@ -110,38 +110,38 @@ def test_a_resource_that_today_s_definition_refuses_is_failed(kstatus: Kstatus):
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=25))
 def test_the_expressions_say_what_kstatus_says_but_call_what_is_suspended_current(
-    kstatus: Kstatus, happenings: list[str]
+    gitops: Gitops, happenings: list[str]
 ) -> None:
     world = World()
     for happening in happenings:
         HAPPENINGS[happening](world)
         expansion = world.expansion
-        plain = kstatus.of(wire(expansion)).status
+        plain = gitops.kstatus(wire(expansion)).status
         resting = is_observed(expansion) and holds(expansion, "Suspended") and not holds(expansion, "Stalled")
-        assert kstatus.of(wire(expansion), EXPRESSIONS).status == ("Current" if resting else plain)
+        assert gitops.kstatus(wire(expansion), EXPRESSIONS).status == ("Current" if resting else plain)
 
 
-def test_the_expressions_bear_a_resource_without_conditions(kstatus: Kstatus):
+def test_the_expressions_bear_a_resource_without_conditions(gitops: Gitops):
     body = wire(World().expansion)
     for status in ({}, {"observedGeneration": -1}, {"observedGeneration": 1}):
-        assert kstatus.of(body | {"status": status}, EXPRESSIONS).status == "InProgress"
+        assert gitops.kstatus(body | {"status": status}, EXPRESSIONS).status == "InProgress"
 
 
-def test_the_oracle_tells_an_error_from_a_verdict(kstatus: Kstatus):
+def test_the_oracle_tells_an_error_from_a_verdict(gitops: Gitops):
     world = World()
     world.settle()
-    with pytest.raises(KstatusError, match="no such key"):
-        kstatus.of(wire(world.expansion), {"current": "status.nothing.x == 1"})
+    with pytest.raises(GitopsError, match="no such key"):
+        gitops.kstatus(wire(world.expansion), {"current": "status.nothing.x == 1"})
     broken = wire(World().expansion) | {"status": {"observedGeneration": "one"}}
-    with pytest.raises(KstatusError, match="observedGeneration"):
-        kstatus.of(broken)
+    with pytest.raises(GitopsError, match="observedGeneration"):
+        gitops.kstatus(broken)
 
 
-def test_a_condition_that_is_unknown_is_never_the_end(kstatus: Kstatus):
+def test_a_condition_that_is_unknown_is_never_the_end(gitops: Gitops):
     world = World()
     world.settle()
     unknown = Condition(
         type="Ready", status="Unknown", reason="Asking", last_transition_time="2026-11-22T12:00:00Z"
     )
     world.status = world.status.model_copy(update={"conditions": [unknown]})
-    assert kstatus.of(wire(world.expansion)).status == "InProgress"
+    assert gitops.kstatus(wire(world.expansion)).status == "InProgress"

@@ -15,6 +15,7 @@ from expansion_contract.labels import vocabulary
 from expansion_contract.resource import ClassifierExpansion
 from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.version import ServingDocument
+from expansion_development.certificates import private_authority
 from expansion_operator.observed import BaseSeen
 from expansion_operator.storage import Access, Listings, Storage, StorageTrouble, access
 from expansion_storage import StorageRefused
@@ -104,19 +105,56 @@ def test_no_message_shows_a_key() -> None:
     assert "hunter2" not in caught.value.trouble.message
 
 
-def test_a_private_authority_becomes_a_file_and_the_same_one_the_same_file() -> None:
+def test_a_private_authority_becomes_a_file_and_the_same_one_the_same_file(tmp_path: Path) -> None:
     resource = expansion(storage={"caSecretName": "ca"})
-    one = access(resource, None, encoded(**{"ca.crt": "-----BEGIN CERTIFICATE-----"}))
-    two = access(resource, None, encoded(**{"ca.crt": "-----BEGIN CERTIFICATE-----"}))
-    other = access(resource, None, encoded(**{"ca.crt": "another"}))
+    authority, another = (
+        private_authority(tmp_path / name).authority.read_text() for name in ("one", "another")
+    )
+    one = access(resource, None, encoded(**{"ca.crt": authority}))
+    two = access(resource, None, encoded(**{"ca.crt": authority}))
+    other = access(resource, None, encoded(**{"ca.crt": another}))
     assert one == two != other
-    assert Path(one.ca_bundle or "").read_text() == "-----BEGIN CERTIFICATE-----"
+    assert Path(one.ca_bundle or "").read_text() == authority
 
 
-def test_an_authority_without_ca_crt_is_told_so() -> None:
+@pytest.mark.parametrize(
+    ("secret", "reason", "said"),
+    [
+        pytest.param(
+            None,
+            "SecretMissing",
+            "Secret team/ca, named by spec.storage.caSecretName, does not exist. Create it",
+            id="missing",
+        ),
+        pytest.param(
+            encoded(**{"tls.crt": "x"}),
+            "SecretIncomplete",
+            "Secret team/ca, named by spec.storage.caSecretName, has no ca.crt",
+            id="another name",
+        ),
+        *(
+            pytest.param(
+                encoded(**{"ca.crt": content}),
+                "SecretInvalid",
+                "ca.crt in Secret team/ca, named by spec.storage.caSecretName, is no certificate in PEM form",
+                id=what,
+            )
+            for what, content in {
+                "no certificate": "https://ca.example.com",
+                "half of one": "-----BEGIN CERTIFICATE-----\nMIIB",
+                "not a letter": "\ufeff-----BEGIN CERTIFICATE-----",
+            }.items()
+        ),
+    ],
+)
+def test_an_authority_that_does_not_serve_may_heal(
+    secret: dict[str, str] | None, reason: str, said: str
+) -> None:
     with pytest.raises(StorageTrouble) as caught:
-        access(expansion(storage={"caSecretName": "ca"}), None, encoded(**{"tls.crt": "x"}))
-    assert "Secret team/ca, named by spec.storage.caSecretName, has no ca.crt" in caught.value.trouble.message
+        access(expansion(storage={"caSecretName": "ca"}), None, secret)
+    assert caught.value.trouble.reason == reason
+    assert said in caught.value.trouble.message
+    assert not caught.value.trouble.permanent
 
 
 # Listings

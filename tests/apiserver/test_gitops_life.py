@@ -1,0 +1,195 @@
+"""Flux's own applier and Argo CD's own diff beside our operator: no difference at any moment of a life, and waits that end."""
+
+import copy
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from apiserver_expansions import SERVED, Operator, Team, add_images, install_definition
+from apiserver_waiting import Waiter, condition_of, wait_for
+
+from expansion_development import processes, programs
+from expansion_development.gitops import Compare, Gitops
+from expansion_development.kubernetes_api import Api, Manifest
+from expansion_development.object_store import ObjectStore
+from expansion_development.process_node.running import RunningNode
+from expansion_development.programs import Places
+
+pytestmark = pytest.mark.apiserver
+EXAMPLE = processes.REPOSITORY / "examples" / "digits" / "expansion.yaml"
+FLUX = processes.REPOSITORY / "examples" / "gitops" / "flux" / "expansions.yaml"
+EXPRESSIONS: dict[str, str] = yaml.safe_load(FLUX.read_text(encoding="utf-8"))["spec"]["healthCheckExprs"][0]
+TRACKING = {
+    "argocd.argoproj.io/tracking-id": "vision:classifierexpansion.dev/ClassifierExpansion:vision/digits"
+}
+ARGO = "argocd-controller"
+Sync = Callable[[Manifest], None]
+Differs = Callable[[Manifest], bool]
+
+
+@pytest.fixture(scope="module")
+def operator(
+    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    install_definition(api)
+    add_images(process_node)
+    with Operator(kubeconfig, tmp_path_factory.mktemp("gitops") / "operator.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gitops(kubeconfig: Path, operator: Operator) -> Iterator[Gitops]:
+    with Gitops(kubeconfig) as libraries:
+        yield libraries
+
+
+@pytest.fixture(scope="module")
+def kubectl(kubeconfig: Path) -> Callable[..., None]:
+    program = programs.obtain([programs.KUBECTL], Places.of(dict(os.environ)), print)[programs.KUBECTL]
+
+    def run(git: Manifest, *words: str) -> None:
+        command = [program, "--kubeconfig", kubeconfig, *words, "-f", "-"]
+        done = subprocess.run(command, input=json.dumps(git), capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
+    team = Team(api, namespace, moto_store, bucket)
+    team.create_secret()
+    team.put_images(tulip=30, rose=30)
+    return team
+
+
+@pytest.fixture
+def git(team: Team) -> Manifest:
+    """Our example as a team would commit it."""
+    manifest: Manifest = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    spec, ours = manifest["spec"], team.spec()
+    manifest["metadata"]["namespace"] = team.namespace
+    for part in ("categories", "output", "storage"):
+        spec[part] |= ours[part]
+    spec["serving"] |= SERVED
+    return manifest
+
+
+def edited(git: Manifest, **spec: Any) -> Manifest:
+    """The next commit."""
+    following = copy.deepcopy(git)
+    for part, fields in spec.items():
+        following["spec"][part] = {**following["spec"].get(part, {}), **fields}
+    return following
+
+
+def tracked(git: Manifest) -> Manifest:
+    """As Argo CD marks what it applies."""
+    return {**git, "metadata": {**git["metadata"], "annotations": TRACKING}}
+
+
+@pytest.fixture(params=["Flux", *Compare])
+def controller(
+    request: pytest.FixtureRequest, gitops: Gitops, kubectl: Callable[..., None]
+) -> tuple[Sync, Differs]:
+    """How one of Git's controllers brings a commit to the cluster, and whether it then sees a difference."""
+    if request.param == "Flux":
+        return (
+            lambda git: gitops.flux_applies(git) and None,
+            lambda git: gitops.flux_would_do(git) != "unchanged",
+        )
+    how = Compare(request.param)
+    server_side = ("--server-side", f"--field-manager={ARGO}", "--force-conflicts")
+    words = () if how is Compare.THREE_WAY else server_side
+    return (
+        lambda git: kubectl(tracked(git), "apply", *words),
+        lambda git: gitops.argo_compares(tracked(git), how).status != "Synced",
+    )
+
+
+def phases_without_a_difference(team: Team, git: Manifest, differs: Differs, until: str) -> set[str]:
+    """All that were seen on the way to this phase."""
+    seen = set[str]()
+
+    def arrived() -> bool:
+        seen.add(team.get("digits")["status"].get("phase", "not looked at"))
+        assert not differs(git), f"a difference in {sorted(seen)}"
+        return until in seen
+
+    wait_for(arrived, f"the phase {until}", 120)
+    return seen
+
+
+def test_no_difference_is_seen_at_any_moment_of_a_life(
+    team: Team, git: Manifest, controller: tuple[Sync, Differs]
+) -> None:
+    sync, differs = controller
+    team.behave("slow:3", "succeed")
+    sync(git)
+    seen = phases_without_a_difference(team, git, differs, "Ready")
+    assert len(seen) > 2, seen
+    strict = edited(git, acceptance={"minimumAccuracy": 0.99})
+    assert differs(strict), "an edit in Git is a difference"
+    sync(strict)
+    phases_without_a_difference(team, strict, differs, "Stalled")
+    sync(git)
+    phases_without_a_difference(team, git, differs, "Ready")
+    paused = {**git, "spec": {**git["spec"], "suspend": True}}
+    sync(paused)
+    phases_without_a_difference(team, paused, differs, "Suspended")
+    assert (team.versions(), team.attempts()) == ([1], 1)
+
+
+def test_a_field_that_git_names_is_a_difference_when_somebody_changes_it_and_another_one_is_not(
+    team: Team, git: Manifest, controller: tuple[Sync, Differs]
+) -> None:
+    sync, differs = controller
+    paused = {**git, "spec": {**git["spec"], "suspend": True}}
+    sync(paused)
+    team.patch("digits", serving={"version": 5})
+    assert not differs(paused)
+    team.patch("digits", acceptance={"minimumNewCategoryAccuracy": 0.5})
+    assert differs(paused)
+    sync(paused)
+    assert not differs(paused)
+    assert team.get("digits")["spec"]["serving"]["version"] == 5
+
+
+@pytest.mark.parametrize("expressions", [None, EXPRESSIONS], ids=["kstatus", "healthCheckExprs"])
+def test_a_wait_of_flux_ends_when_the_resource_is_ready(
+    team: Team, git: Manifest, gitops: Gitops, expressions: dict[str, str] | None
+) -> None:
+    team.behave("slow:2")
+    assert gitops.flux_applies(git) == "created"
+    assert gitops.flux_waits(git, 0.5, expressions).message.startswith("timeout waiting for: [")
+    assert gitops.flux_waits(git, 120, expressions).status == "Ready"
+    assert condition_of(team.get("digits"), "Ready")["status"] == "True"
+    assert team.served() == 1
+
+
+@pytest.mark.parametrize("expressions", [None, EXPRESSIONS], ids=["kstatus", "healthCheckExprs"])
+def test_a_wait_of_flux_fails_as_soon_as_only_a_person_can_help(
+    team: Team, git: Manifest, gitops: Gitops, expressions: dict[str, str] | None
+) -> None:
+    team.behave("fail:11")
+    gitops.flux_applies(git)
+    failed = gitops.flux_waits(git, 120, expressions)
+    assert failed.message.startswith("failed early due to stalled resources: [")
+    assert condition_of(team.get("digits"), "Stalled")["reason"] == "BadDataset"
+    assert team.attempts() == 1
+
+
+def test_what_somebody_keeps_suspended_holds_a_wait_up_but_for_the_expressions(
+    team: Team, git: Manifest, gitops: Gitops, wait_for_condition: Waiter
+) -> None:
+    paused = {**git, "spec": {**git["spec"], "suspend": True}}
+    gitops.flux_applies(paused)
+    wait_for_condition("digits", "Suspended")
+    assert gitops.flux_waits(paused, 60, EXPRESSIONS).status == "Ready"
+    assert gitops.flux_waits(paused, 1).status == "NotReady"
+    assert team.jobs() == []
