@@ -29,6 +29,8 @@ _GROUPS = {
     "jobs": _BATCH,
     "endpointslices": "/apis/discovery.k8s.io/v1",
     "leases": "/apis/coordination.k8s.io/v1",
+    "mutatingadmissionpolicies": _ADMISSION,
+    "mutatingadmissionpolicybindings": _ADMISSION,
     "validatingadmissionpolicies": _ADMISSION,
     "validatingadmissionpolicybindings": _ADMISSION,
     "validatingwebhookconfigurations": _ADMISSION,

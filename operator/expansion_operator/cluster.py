@@ -250,15 +250,22 @@ class Cluster:
             return False
         return True
 
-    def delete(self, kind: str, namespace: str, name: str) -> None:
-        """In the foreground: the object is seen as terminating until its pods are gone."""
-        body = {"propagationPolicy": "Foreground"}
+    def delete(self, kind: str, namespace: str, name: str, uid: str = "", version: str = "") -> bool:
+        """In the foreground: the object is seen as terminating until its pods are gone. Is it deleted now?
+
+        With the uid and resourceVersion that were seen, a deletion that comes late, from an operator that has lost its Lease, is
+        rejected: by then a Job of the same name may be another attempt of its run.
+        """
+        seen = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
+        body = {"propagationPolicy": "Foreground", **({"preconditions": seen} if seen else {})}
         request = _Request(method="DELETE", path=_path(kind, namespace, name), body=body)
         try:
             self._ask(f"to delete {kind} {namespace}/{name}", request)
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise
+            return False
+        return True
 
     def write_status(self, body: Body, status: Body) -> str | None:
         """One patch with conditions and observedGeneration together, if anything differs. None: somebody was faster.

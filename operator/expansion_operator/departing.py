@@ -75,7 +75,7 @@ class Departures:
         namespace, name = expansion.metadata.namespace, serving_name(expansion.metadata.name)
         jobs = [job for job in self.cluster.jobs(expansion) if job.ours]
         for job in jobs:
-            self.cluster.delete("Job", namespace, job.name)
+            self.cluster.delete("Job", namespace, job.name, job.uid)
         deployment = self.cluster.serving(expansion, name).deployment
         if deployment is not None and deployment.ours:
             self.cluster.delete("Deployment", namespace, name)

@@ -168,8 +168,16 @@ class Apply:
 
 @dataclass(frozen=True, kw_only=True)
 class Delete:
+    """`uid` and `version`: only the object that was seen, and as it was seen. Empty: whatever is there."""
+
     kind: str
     name: str
+    uid: str = ""
+    version: str = ""
+
+
+def deleted(job: JobSeen) -> Delete:
+    return Delete(kind="Job", name=job.name, uid=job.uid, version=job.resource_version)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from expansion_operator.observed import (
     Settings,
     WriteRun,
     WriteServing,
+    deleted,
 )
 from expansion_operator.status import next_status
 from expansion_operator.waits import BUSY, GONE, SOON
@@ -95,7 +96,7 @@ def _may_go(job: JobSeen) -> bool:
 def _deletions(observed: Observed, jobs: Iterable[JobSeen], now: datetime) -> Iterator[Delete]:
     """Of Jobs of which status knows all that it must: the others are deleted at the next look, when it does."""
     unremembered = earlier_runs.unremembered(observed, now)
-    return (Delete(kind="Job", name=job.name) for job in jobs if job.uid not in unremembered)
+    return (deleted(job) for job in jobs if job.uid not in unremembered)
 
 
 def _next_step(

@@ -410,8 +410,8 @@ class Reconciler:
                 is_news = self.cluster.create_once(manifest, metadata.uid)
             case Apply(manifest=manifest):
                 is_news = self.cluster.apply(manifest, metadata.uid, self._seen_of(manifest, observed))
-            case Delete(kind=kind, name=name):
-                self.cluster.delete(kind, metadata.namespace, name)
+            case Delete(kind=kind, name=name, uid=uid, version=version):
+                is_news = self.cluster.delete(kind, metadata.namespace, name, uid, version)
             case HoldDeletion(wanted=wanted):
                 self.cluster.set_finalizer(metadata.namespace, metadata.name, FINALIZER, wanted)
             case Announce():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apiserver_expansions import EXPANSIONS, Operator, Team, add_images, install_definition, message
+from apiserver_expansions import EXPANSIONS, SERVED, Operator, Team, add_images, install_definition, message
 from apiserver_waiting import Waiter, condition_of, wait_for
 
 from expansion_development import object_store, processes, programs
@@ -312,6 +312,43 @@ def test_a_job_of_somebody_else_in_the_way_is_left_alone_and_named(
     team.api.delete("jobs", team.namespace, name)
     team.apply(retrain={"revision": 0}, acceptance={"minimumAccuracy": 0.1})
     wait_for_condition("flowers", "Ready")
+
+
+POD = {
+    "metadata": {"labels": {"app": "shop"}},
+    "spec": {"containers": [{"name": "main", "image": "nowhere:1"}]},
+}
+OF_SOMEBODY_ELSE = {
+    "deployments": {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "shop"}}, "template": POD},
+    },
+    "services": {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]},
+    },
+}
+
+
+@pytest.mark.parametrize("plural", OF_SOMEBODY_ELSE)
+def test_model_servers_of_somebody_else_in_the_way_are_left_alone_and_named(
+    team: Team, stalled: Stalled, plural: str
+) -> None:
+    body = {**OF_SOMEBODY_ELSE[plural], "metadata": {"name": "flowers-serving"}}
+    made = team.api.create(plural, team.namespace, body)
+    said = stalled("NameConflict", serving=SERVED)
+    assert f"{body['kind']} {team.namespace}/flowers-serving" in said
+    assert "exists and does not belong to this ClassifierExpansion. Delete" in said
+    found = team.api.get(plural, team.namespace, "flowers-serving")
+    assert found["spec"] == made["spec"]
+    assert "labels" not in found["metadata"]
+    team.api.delete(EXPANSIONS, team.namespace, "flowers")
+    wait_for(lambda: team.api.find(EXPANSIONS, team.namespace, "flowers") is None, "the resource to be gone")
+    assert (
+        team.api.get(plural, team.namespace, "flowers-serving")["metadata"]["uid"] == found["metadata"]["uid"]
+    )
 
 
 # The trainer

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from apiserver_expansions import SERVED, Operator, Team, add_images, install_definition
 from apiserver_waiting import Waiter, condition_of, wait_for
+from kubernetes import config
 
 from expansion_development import processes, programs
 from expansion_development.gitops import Compare, Gitops
@@ -19,6 +20,8 @@ from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
 from expansion_development.process_node.running import RunningNode
 from expansion_development.programs import Places
+from expansion_operator.cluster import Cluster
+from expansion_operator.lease import taken
 
 pytestmark = pytest.mark.apiserver
 EXAMPLE = processes.REPOSITORY / "examples" / "digits" / "expansion.yaml"
@@ -93,7 +96,7 @@ def tracked(git: Manifest) -> Manifest:
     return {**git, "metadata": {**git["metadata"], "annotations": TRACKING}}
 
 
-@pytest.fixture(params=["Flux", *Compare])
+@pytest.fixture(params=["Flux", "Argo CD", "Argo CD by server-side apply"])
 def controller(
     request: pytest.FixtureRequest, gitops: Gitops, kubectl: Callable[..., None]
 ) -> tuple[Sync, Differs]:
@@ -103,13 +106,18 @@ def controller(
             lambda git: gitops.flux_applies(git) and None,
             lambda git: gitops.flux_would_do(git) != "unchanged",
         )
-    how = Compare(request.param)
-    server_side = ("--server-side", f"--field-manager={ARGO}", "--force-conflicts")
-    words = () if how is Compare.THREE_WAY else server_side
-    return (
-        lambda git: kubectl(tracked(git), "apply", *words),
-        lambda git: gitops.argo_compares(tracked(git), how).status != "Synced",
-    )
+    if request.param == "Argo CD":
+        words, compared = (), [Compare.THREE_WAY]
+    else:
+        words = ("--server-side", f"--field-manager={ARGO}", "--force-conflicts")
+        compared = [Compare.STRUCTURED, Compare.SERVER]
+
+    def differs(git: Manifest) -> bool:
+        seen = {how: gitops.argo_compares(tracked(git), how).status for how in compared}
+        assert len({*seen.values()}) == 1, seen
+        return "OutOfSync" in seen.values()
+
+    return lambda git: kubectl(tracked(git), "apply", *words), differs
 
 
 def phases_without_a_difference(team: Team, git: Manifest, differs: Differs, until: str) -> set[str]:
@@ -160,26 +168,44 @@ def test_a_field_that_git_names_is_a_difference_when_somebody_changes_it_and_ano
     assert team.get("digits")["spec"]["serving"]["version"] == 5
 
 
-@pytest.mark.parametrize("expressions", [None, EXPRESSIONS], ids=["kstatus", "healthCheckExprs"])
-def test_a_wait_of_flux_ends_when_the_resource_is_ready(
-    team: Team, git: Manifest, gitops: Gitops, expressions: dict[str, str] | None
+def test_the_lease_of_the_chart_is_no_difference_while_an_operator_holds_it(
+    api: Api, namespace: str, kubeconfig: Path, controller: tuple[Sync, Differs]
 ) -> None:
-    team.behave("slow:2")
+    sync, differs = controller
+    metadata = {"name": "operator", "namespace": namespace, "labels": {"app.kubernetes.io/name": "operator"}}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}
+    sync(lease)
+    operators = Cluster(config.new_client_from_config(str(kubeconfig)))
+    held = taken(operators.lease(namespace, "operator"), "operator-1", "2026-11-22T12:00:00.000000Z")
+    assert operators.write_lease(namespace, "operator", held)
+    assert not differs(lease)
+    sync(lease)
+    assert api.get("leases", namespace, "operator")["spec"] == held["spec"]
+
+
+HOW_TO_WAIT = (None, EXPRESSIONS)
+"""By kstatus, and by our healthCheckExprs."""
+
+
+def test_a_wait_of_flux_ends_when_the_resource_is_ready(team: Team, git: Manifest, gitops: Gitops) -> None:
+    team.behave("slow:5")
     assert gitops.flux_applies(git) == "created"
-    assert gitops.flux_waits(git, 0.5, expressions).message.startswith("timeout waiting for: [")
-    assert gitops.flux_waits(git, 120, expressions).status == "Ready"
+    for how in HOW_TO_WAIT:
+        assert gitops.flux_waits(git, 0.5, how).message.startswith("timeout waiting for: [")
+    assert gitops.flux_waits(git, 120).status == "Ready"
     assert condition_of(team.get("digits"), "Ready")["status"] == "True"
     assert team.served() == 1
+    assert gitops.flux_waits(git, 60, EXPRESSIONS).status == "Ready"
 
 
-@pytest.mark.parametrize("expressions", [None, EXPRESSIONS], ids=["kstatus", "healthCheckExprs"])
 def test_a_wait_of_flux_fails_as_soon_as_only_a_person_can_help(
-    team: Team, git: Manifest, gitops: Gitops, expressions: dict[str, str] | None
+    team: Team, git: Manifest, gitops: Gitops
 ) -> None:
     team.behave("fail:11")
     gitops.flux_applies(git)
-    failed = gitops.flux_waits(git, 120, expressions)
-    assert failed.message.startswith("failed early due to stalled resources: [")
+    for how in HOW_TO_WAIT:
+        said = gitops.flux_waits(git, 120, how).message
+        assert said.startswith("failed early due to stalled resources: [")
     assert condition_of(team.get("digits"), "Stalled")["reason"] == "BadDataset"
     assert team.attempts() == 1
 

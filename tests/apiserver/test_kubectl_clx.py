@@ -144,6 +144,15 @@ def test_a_retrain_is_one_annotation_and_no_new_generation(
     assert "kubectl-clx" in {entry["manager"] for entry in live["metadata"]["managedFields"]}
 
 
+def test_a_rollback_is_one_field_and_going_back_takes_it_away(
+    clx: Clx, api: Api, namespace: str, flowers: Manifest
+) -> None:
+    assert clx("rollback", "flowers").code == Exit.DONE
+    assert api.get(EXPANSIONS, namespace, "flowers")["spec"]["serving"]["version"] == 1
+    assert clx("rollback", "flowers", "--to", "newest").code == Exit.DONE
+    assert api.get(EXPANSIONS, namespace, "flowers")["spec"] == flowers["spec"]
+
+
 # Previewing
 
 

@@ -207,7 +207,7 @@ class Sleepy(client.ApiClient):
         self._meanwhile = meanwhile
 
     def call_api(self, method: str, *arguments: Any, **options: Any) -> Any:
-        if method == "PATCH":
+        if method in {"PATCH", "DELETE"}:
             self._meanwhile()
         return super().call_api(method, *arguments, **options)
 
@@ -241,3 +241,40 @@ def test_what_a_sleeper_writes_after_its_successor_is_rejected(
         sleeper.apply(service(owner, 8500), uid)
     assert rejected.value.status == 409
     assert [port["port"] for port in api.get("services", namespace, "served")["spec"]["ports"]] == [8502]
+
+
+def job(owner: Manifest) -> Manifest:
+    """It is never started."""
+    metadata = {**service(owner, 0)["metadata"], "name": "flowers-0123456789"}
+    pod = {"containers": [{"name": "main", "image": "any"}], "restartPolicy": "Never"}
+    spec = {"suspend": True, "template": {"spec": pod}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def test_a_job_that_a_sleeper_deletes_after_its_successor_has_started_or_kept_it_goes_on(
+    api: Api, namespace: str, kubeconfig: Path
+) -> None:
+    owner = api.create(
+        "configmaps", namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}
+    )
+    configuration = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    successor, uid = Cluster(client.ApiClient(configuration)), owner["metadata"]["uid"]
+    successor.create_once(job(owner), uid)
+    (name,) = (one["metadata"]["name"] for one in api.list("jobs", namespace))
+
+    def started_again() -> None:
+        api.delete("jobs", namespace, name)
+        wait_for(lambda: api.find("jobs", namespace, name) is None, "the failed Job to be gone")
+        successor.create_once(job(owner), uid)
+
+    def kept() -> None:
+        api.patch("jobs", namespace, name, {"metadata": {"labels": {"seen": "again"}}})
+
+    for meanwhile in (started_again, kept):
+        seen = api.get("jobs", namespace, name)["metadata"]
+        sleeper = Cluster(Sleepy(configuration, meanwhile))
+        assert not sleeper.delete("Job", namespace, name, seen["uid"], seen["resourceVersion"])
+        assert "deletionTimestamp" not in api.get("jobs", namespace, name)["metadata"]
+    seen = api.get("jobs", namespace, name)["metadata"]
+    assert successor.delete("Job", namespace, name, seen["uid"], seen["resourceVersion"])

@@ -87,8 +87,9 @@ def test_applying_the_same_again_or_another_label_changes_nothing(team: Team, re
     time.sleep(2)
     before, status = team.jobs(), team.get()["status"]
     team.apply()
-    team.api.patch(EXPANSIONS, team.namespace, "flowers", {"metadata": {"labels": {"team": "b"}}})
+    labelled = team.api.patch(EXPANSIONS, team.namespace, "flowers", {"metadata": {"labels": {"team": "b"}}})
     time.sleep(4)
+    assert team.get()["metadata"]["resourceVersion"] == labelled["metadata"]["resourceVersion"]
     assert [job["metadata"]["uid"] for job in team.jobs()] == [job["metadata"]["uid"] for job in before]
     assert team.get()["status"] == status
     assert team.attempts() == 1
@@ -152,6 +153,15 @@ def test_an_earlier_version_is_served_again_by_one_field_and_without_a_run(
     team.patch(serving={"version": None})
     wait_for(lambda: team.get()["status"]["serving"]["version"] == 2, "version 2 again")
     assert team.attempts() == 2
+
+
+def test_a_git_revert_serves_what_was_trained_then_without_a_run(team: Team, ready: Settled) -> None:
+    ready(serving=SERVED)
+    team.apply(serving=SERVED, training={"seed": 1})
+    wait_for(lambda: is_ready_with(team, 2) and team.served() == 2, "version 2")
+    team.apply(serving=SERVED)
+    wait_for(lambda: is_ready_with(team, 1) and team.served() == 1, "version 1 again")
+    assert (team.versions(), team.attempts(), team.jobs()) == ([1, 2], 2, [])
 
 
 def test_an_annotation_asks_for_one_more_run_and_taking_it_away_for_none(team: Team, ready: Settled) -> None:

@@ -1,14 +1,19 @@
 """Runs in a queue, with a real API server. Kueue is not here, see apiserver_kueue."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
+import contract_values
 import pytest
 from apiserver_expansions import Operator, Team, add_images, install_definition, message
 from apiserver_kueue import kueue_of, take_into_queue
 from apiserver_waiting import Waiter, wait_for
 
-from expansion_development.kubernetes_api import Api
+from expansion_contract import environment, layout
+from expansion_contract.report import File
+from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
 from expansion_development.process_node.running import RunningNode
 from expansion_operator.queueing import QUEUE_LABEL
@@ -32,6 +37,44 @@ def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operato
     team.create_secret()
     team.put_images(tulip=30, rose=30)
     return team
+
+
+MULTIKUEUE = "kueue.x-k8s.io/multikueue"
+ADMISSION = "admissionregistration.k8s.io/v1"
+
+
+@pytest.fixture
+def multikueue(api: Api, namespace: str) -> Iterator[None]:
+    """As MultiKueue's webhook does it: Jobs of this namespace are run by its manager, in another cluster."""
+    rule = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+    where = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    change = f'Object{{spec: Object.spec{{managedBy: "{MULTIKUEUE}"}}}}'
+    mutation = {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": change}}
+    spec = {
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": where},
+        "mutations": [mutation],
+        "reinvocationPolicy": "Never",
+    }
+    for plural, kind, body in (
+        ("mutatingadmissionpolicies", "MutatingAdmissionPolicy", spec),
+        ("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", {"policyName": namespace}),
+    ):
+        head = {"apiVersion": ADMISSION, "kind": kind, "metadata": {"name": namespace}}
+        api.create(plural, "", {**head, "spec": body})
+    wait_for(lambda: is_managed_elsewhere(api, namespace), "the policy to be in force")
+    yield
+    api.delete("mutatingadmissionpolicybindings", "", namespace)
+    api.delete("mutatingadmissionpolicies", "", namespace)
+
+
+def is_managed_elsewhere(api: Api, namespace: str) -> bool:
+    """A new Job, by now: the API server learns of new rules a moment later."""
+    pod = {"containers": [{"name": "main", "image": "any"}], "restartPolicy": "Never"}
+    job: Manifest = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"generateName": "probe-"}}
+    job["spec"] = {"suspend": True, "template": {"spec": pod}}
+    made = api.create("jobs", namespace, job)
+    api.delete("jobs", namespace, made["metadata"]["name"])
+    return bool(made["spec"].get("managedBy"))
 
 
 @pytest.fixture
@@ -73,3 +116,33 @@ def test_a_queued_run_says_what_it_waits_for_and_goes_on_when_it_is_admitted(
     team.api.patch("jobs", team.namespace, name, {"spec": {"suspend": False}})
     wait_for_condition("flowers", "Ready")
     assert [one["metadata"]["uid"] for one in team.jobs()] == [job["metadata"]["uid"]]
+
+
+@pytest.mark.usefixtures("multikueue")
+def test_a_run_in_another_cluster_is_waited_for_and_its_job_is_left_to_its_manager(
+    team: Team, api: Api, wait_for_condition: Waiter
+) -> None:
+    team.apply()
+    (job,) = wait_for(team.jobs, "the Job")
+    assert job["spec"]["managedBy"] == MULTIKUEUE
+    wait_for_condition("flowers", "Trained", "Unknown", reason="Pending")
+    train_elsewhere(team, job)
+    settled = wait_for_condition("flowers", "Ready")
+    assert (team.versions(), api.list("pods", team.namespace)) == ([1], [])
+    (left,) = team.jobs()
+    assert (left["metadata"]["uid"], left["spec"]) == (job["metadata"]["uid"], job["spec"])
+    assert settled["status"]["run"]["outcome"] == "Succeeded"
+
+
+def train_elsewhere(team: Team, job: Manifest) -> None:
+    """Its manager copies the status of the Job in the other cluster; the trainer there writes where ours does."""
+    run_id = job["metadata"]["labels"][environment.RUN_LABEL]
+    model = b"a model"
+    file = File(path="saved_model.pb", size=len(model), sha256=sha256(model).hexdigest())
+    report = contract_values.report(run_id=run_id, categories=1002, files=[file])
+    team.place.write(f"models/{layout.candidate(run_id, file.path)}", model)
+    team.place.write(f"models/{layout.run(run_id, layout.REPORT)}", report.to_json())
+    at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ended = [{"type": kind, "status": "True"} for kind in ("SuccessCriteriaMet", "Complete")]
+    status = {"startTime": at, "completionTime": at, "succeeded": 1, "conditions": ended}
+    team.api.patch("jobs", team.namespace, job["metadata"]["name"], {"status": status}, part="status")

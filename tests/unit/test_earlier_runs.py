@@ -20,7 +20,7 @@ from operator_values import (
 )
 
 from expansion_contract.exit_codes import ExitCode
-from expansion_operator.observed import Delete, JobPhase, JobSeen, WriteRun
+from expansion_operator.observed import Delete, JobPhase, JobSeen, WriteRun, deleted
 
 
 def oom_killed(of: str = RUN, **changes: Any) -> JobSeen:
@@ -35,7 +35,7 @@ def test_a_run_that_failed_as_its_spec_was_edited_is_not_trained_again_when_the_
     assert only(first, Delete) == ()
     assert first.status["history"][0]["runId"] == RUN
     second = planned(after(edited, first))
-    assert only(second, Delete) == (Delete(kind="Job", name=job().name),)
+    assert only(second, Delete) == (deleted(job()),)
     assert second.status["history"] == first.status["history"]
     reverted = replace(after(edited, second), run_id=RUN, listing=listing(), old_jobs=())
     result = planned(reverted)
@@ -49,7 +49,7 @@ def test_what_failed_for_a_passing_reason_as_its_spec_was_edited_may_be_trained_
     passing = oom_killed(exit_code=int(code), oom_killed=False)
     edited = counted(replace(NEW, run_id=OTHER_RUN, listing=listing("sha256:b"), old_jobs=(passing,)))
     result = planned(edited)
-    assert only(result, Delete) == (Delete(kind="Job", name=job().name),)
+    assert only(result, Delete) == (deleted(job()),)
     assert result.status["history"] == []
 
 

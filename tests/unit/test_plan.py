@@ -55,6 +55,7 @@ from expansion_operator.observed import (
     Trouble,
     WriteRun,
     WriteServing,
+    deleted,
 )
 from expansion_operator.plan import plan
 
@@ -273,7 +274,7 @@ def test_a_suspended_resource_that_is_up_to_date_is_ready() -> None:
 def test_suspend_stops_a_run_while_storage_is_away() -> None:
     trouble = Trouble(reason="StorageUnavailable", message="503", permanent=False)
     observed = respecified(Observed(expansion=EXPANSION, trouble=trouble, job=job()), suspend=True)
-    assert only(planned(counted(observed)), Delete) == (Delete(kind="Job", name=job().name),)
+    assert only(planned(counted(observed)), Delete) == (deleted(job()),)
 
 
 def test_after_suspension_the_run_is_started_again_when_its_job_is_gone() -> None:
@@ -303,7 +304,7 @@ def test_a_new_run_is_written_before_its_job_is_created_and_created_only_once() 
 def test_an_old_run_is_deleted_and_waited_for_before_the_new_one_starts() -> None:
     replaced = counted(replace(CHANGED, old_jobs=(job(),)))
     first = planned(replaced)
-    assert only(first, Delete) == (Delete(kind="Job", name=job().name),)
+    assert only(first, Delete) == (deleted(job()),)
     assert (only(first, WriteRun), applied(first, "Job"), first.requeue_after) == ((), [], 2)
     ending = planned(replace(replaced, old_jobs=(job(terminating=True),)))
     assert only(ending, Delete, WriteRun) == ()
@@ -428,7 +429,7 @@ def test_a_job_that_is_pending_too_long_is_given_up_and_deleted() -> None:
     result = planned(stuck, 51)
     assert says(result, "Stalled") == ("True", "ImagePullBackOff")
     assert "spec.compute.pendingDeadlineSeconds (60). Back-off pulling image x." in message(result, "Trained")
-    assert only(result, Delete) == (Delete(kind="Job", name=job().name),)
+    assert only(result, Delete) == (deleted(job()),)
     assert result.status["run"]["outcome"] == "Failed"
     again = planned(after(stuck, result), 52)
     assert only(again, Delete) == only(result, Delete)
@@ -480,7 +481,7 @@ def test_a_job_that_has_just_reported_its_failure_is_left_to_end_and_one_that_go
     observed = counted(replace(CHANGED, report=report, job=job(of=OTHER_RUN, phase=JobPhase.RUNNING)))
     soon, late = planned(observed, 10), planned(observed, 61)
     assert (says(soon, "Stalled"), only(soon, Delete), soon.requeue_after) == (("True", "BadDataset"), (), 5)
-    assert only(late, Delete) == (Delete(kind="Job", name=job(of=OTHER_RUN).name),)
+    assert only(late, Delete) == (deleted(job(of=OTHER_RUN)),)
 
 
 def test_images_that_changed_during_the_run_are_listed_again_at_once_and_nobody_failed() -> None:
@@ -582,7 +583,7 @@ def test_a_failed_job_is_kept_until_there_is_a_new_run() -> None:
     replaced = replace(
         kept, listing=listing("sha256:c"), run_id="c" * 16, job=None, old_jobs=(job(of=OTHER_RUN),)
     )
-    assert only(planned(replaced, 100), Delete) == (Delete(kind="Job", name=job(of=OTHER_RUN).name),)
+    assert only(planned(replaced, 100), Delete) == (deleted(job(of=OTHER_RUN)),)
 
 
 def test_words_of_a_megabyte_still_make_a_status_the_api_server_takes() -> None:

@@ -21,7 +21,7 @@ from operator_values import (
 
 from expansion_operator import queueing
 from expansion_operator.manifests.job import training_job
-from expansion_operator.observed import Apply, Delete, JobPhase, Trouble, WriteRun
+from expansion_operator.observed import Apply, Delete, JobPhase, Trouble, WriteRun, deleted
 from expansion_operator.plan import plan
 from expansion_operator.workloads import job_seen
 
@@ -133,7 +133,7 @@ def test_a_run_waits_in_its_queue_for_as_long_as_it_takes() -> None:
 
 def test_a_queued_run_is_taken_out_of_the_queue_when_the_resource_is_suspended() -> None:
     result = plan(counted(respecified(QUEUED, suspend=True)), SETTINGS, at(0))
-    assert only(result, Delete) == (Delete(kind="Job", name=job(of=OTHER_RUN).name),)
+    assert only(result, Delete) == (deleted(job(of=OTHER_RUN)),)
 
 
 def test_a_run_in_another_cluster_may_be_pending_here_for_ever() -> None:

@@ -22,7 +22,7 @@ from operator_values import (
 )
 
 from expansion_operator.conditions import moment, stamp
-from expansion_operator.observed import Delete, JobPhase, JobSeen, Observed, WriteRun
+from expansion_operator.observed import Delete, JobPhase, JobSeen, Observed, WriteRun, deleted
 
 AWAY = {"exit_code": 20, "failure_reason": "BackoffLimitExceeded", "attempts": 4}
 
@@ -90,7 +90,7 @@ def test_the_failed_job_stays_until_the_next_one_may_start() -> None:
     seen = failed_once()
     assert only(planned(seen, 65), Delete) == ()
     due = planned(seen, 67)
-    assert only(due, Delete) == (Delete(kind="Job", name=ended().name),)
+    assert only(due, Delete) == (deleted(ended()),)
     going = replace(seen, job=ended(terminating=True))
     assert only(planned(looked(going, 68), 68), WriteRun, Delete) == ()
     gone = replace(looked(going, 68), job=None)

@@ -28,7 +28,7 @@ from operator_values import (
 
 from expansion_contract.resource import StartedRun
 from expansion_operator.conditions import stamp
-from expansion_operator.observed import Delete, JobPhase, Observed, Trouble, WriteRun
+from expansion_operator.observed import Delete, JobPhase, Observed, Trouble, WriteRun, deleted
 
 
 def listed(observed: Observed, newest: float, seconds: float = 0) -> Observed:
@@ -207,7 +207,7 @@ def test_a_job_is_counted_before_it_is_deleted_so_that_a_lost_write_of_status_lo
     assert (only(first, Delete), first.requeue_after) == ((), 1)
     assert only(planned(unwanted, 5), Delete) == (), "its write was lost"
     looked_at = after(unwanted, first)
-    assert only(planned(looked_at, 1), Delete) == (Delete(kind="Job", name=job().name),)
+    assert only(planned(looked_at, 1), Delete) == (deleted(job()),)
     assert times(looked_at) == ["2026-11-22T11:59:50Z"]
 
 
@@ -224,7 +224,7 @@ def test_a_run_that_is_to_be_stopped_is_counted_first() -> None:
 
 def test_a_job_of_days_ago_that_status_has_forgotten_may_go() -> None:
     kept = replace(CHANGED, old_jobs=(job(created_at="2026-11-19T12:00:00Z"),))
-    assert only(planned(kept), Delete) == (Delete(kind="Job", name=job().name),)
+    assert only(planned(kept), Delete) == (deleted(job()),)
 
 
 def test_what_an_earlier_operator_counted_goes_on_counting() -> None:
@@ -271,7 +271,7 @@ def test_a_run_that_says_nothing_new_is_stopped_and_not_started_again() -> None:
         result, "Stalled"
     )
     assert "spec.compute.noProgressDeadlineSeconds (3600)" in message(result, "Stalled")
-    assert only(result, Delete) == (Delete(kind="Job", name=job(of=OTHER_RUN).name),)
+    assert only(result, Delete) == (deleted(job(of=OTHER_RUN)),)
     gone = replace(after(hung, result), job=None)
     assert only(planned(gone, 3700), WriteRun) == ()
     assert says(planned(gone, 3700), "Stalled") == ("True", "NoProgress")
