@@ -61,6 +61,7 @@ class JobSeen:
         ""  # RFC 3339; when it was last started or its newest pod created. Empty: since created_at
     )
     resource_version: str = ""
+    asked: str = ""  # what it was made from, see asked.py
 
 
 @dataclass(frozen=True, kw_only=True)

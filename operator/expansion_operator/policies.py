@@ -31,6 +31,7 @@ UNREPORTED: tuple[Policy, ...] = (
     starting.budget_spent,
     training.not_started,
     training.job_ending,
+    training.asked_anew,
     training.queued,
     training.pending_too_long,
     training.pending,

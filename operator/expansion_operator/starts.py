@@ -17,10 +17,10 @@ from expansion_contract.resource import (
 )
 from expansion_contract.run import PublishedBase, Start
 from expansion_operator import schedule
+from expansion_operator.asked import NOT_BEGUN
 from expansion_operator.conditions import stamp
-from expansion_operator.observed import JobPhase, JobSeen, Observed
+from expansion_operator.observed import JobSeen, Observed
 
-NOT_BEGUN = {JobPhase.QUEUED, JobPhase.PENDING}
 _WISH = 256
 """Characters of a wish for one more run that count."""
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from expansion_contract import layout
 from expansion_contract.exit_codes import REASONS, ExitCode
 from expansion_operator import derived
+from expansion_operator.asked import is_outdated
 from expansion_operator.conditions import TEXT_LIMIT, Finding, Next, Stage, clipped, moment, stamp
 from expansion_operator.observed import JobPhase, JobSeen, Observed
 from expansion_operator.retries import KILLED, Retry, planned, retry_of
@@ -126,6 +127,15 @@ def job_ending(observed: Observed, now: datetime) -> Finding | None:
         return None
     message = f"Job {observed.job.name} is being deleted; the run is started again when it is gone."
     return _ending("JobEnding", message, [observed.job], now)
+
+
+def asked_anew(observed: Observed, _: datetime) -> Finding | None:
+    """A run that waits for 16 GPUs would wait on after an edit that asks for one. One that has begun goes on: the model is the same."""
+    job = observed.job
+    if job is None or not is_outdated(job, observed.expansion):
+        return None
+    message = f"Job {job.name} has not begun and was made from another spec.compute or spec.storage: it is made anew."
+    return _working("AskedAnew", message, "Pending", then=Next.STOP, requeue_after=GONE)
 
 
 def queued(observed: Observed, _: datetime) -> Finding | None:

@@ -81,6 +81,7 @@ def job_seen(
         attempts=status.get("failed", 0),
         pending_since=_pending_since(status, pods),
         resource_version=metadata.get("resourceVersion", ""),
+        asked=metadata.get("annotations", {}).get(environment.ASKED_ANNOTATION, ""),
     )
 
 

@@ -114,9 +114,12 @@ def test_a_webhook_that_nobody_answers_is_named_and_waited_for(
     assert team.attempts() == 1
 
 
-def test_a_run_that_no_node_has_room_for_says_so_in_the_schedulers_words(
+def test_a_run_that_no_node_has_room_for_says_so_in_the_schedulers_words_and_starts_when_it_asks_for_less(
     team: Team, wait_for_condition: Waiter
 ) -> None:
     team.apply(compute={"gpusPerWorker": 16})
     found = wait_for_condition("flowers", "Trained", "Unknown", reason="Unschedulable")
     assert "0/1 nodes are available: 1 Insufficient nvidia.com/gpu." in message(found, "Trained")
+    team.apply(compute={"gpusPerWorker": 0})
+    wait_for_condition("flowers", "Ready", timeout=120)
+    assert team.attempts() == 1

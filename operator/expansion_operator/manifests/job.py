@@ -5,6 +5,7 @@ from typing import Any
 from expansion_contract import environment, layout
 from expansion_contract.exit_codes import PERMANENT
 from expansion_contract.resource import ClassifierExpansion, Compute
+from expansion_operator.asked import asked
 from expansion_operator.manifests import pod
 from expansion_operator.observed import Settings
 from expansion_operator.queueing import QUEUE_LABEL
@@ -21,12 +22,14 @@ def training_job(expansion: ClassifierExpansion, run_id: str, settings: Settings
     labels = {**pod.labels(expansion, environment.TRAINER), environment.RUN_LABEL: run_id}
     # All there is to queueing: Kueue's webhook suspends the Job, and from then on suspend and placement are Kueue's.
     queue = {QUEUE_LABEL: compute.queue_name} if compute.queue_name else {}
+    name = pod.job_name(expansion.metadata.name, run_id)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": pod.metadata(
-            expansion, pod.job_name(expansion.metadata.name, run_id), {**labels, **queue}
-        ),
+        "metadata": {
+            **pod.metadata(expansion, name, {**labels, **queue}),
+            "annotations": {environment.ASKED_ANNOTATION: asked(expansion)},
+        },
         "spec": {
             "completions": 1,
             "parallelism": 1,
