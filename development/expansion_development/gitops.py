@@ -20,7 +20,7 @@ from expansion_development import go_build, programs
 from expansion_development.programs import Places, Say
 
 MODULE = Path(__file__).parents[1] / "gitops"
-_TAKES = "two to three minutes on 2 cores and 100 MB to download"
+_TAKES = "about two minutes on 2 cores and 70 MB to download"
 Body = Mapping[str, Any]
 
 
