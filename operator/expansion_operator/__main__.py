@@ -73,11 +73,11 @@ async def run(given: Options) -> None:
     await handlers.watch(
         queue,
         reconciler.neighbours,
-        reconciler.memories.knows,
+        reconciler.knows,
         given.namespaces,
         stop,
         watchers.backoffs,
-        reconciler.memories.knows_child,
+        reconciler.knows_child,
     )
     logger.info("ending; what is under way may take %.0f s", EXIT_SECONDS)
     for task in tasks:

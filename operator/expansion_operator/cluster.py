@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from expansion_contract import environment
 from expansion_contract.resource import GROUP, PLURAL, VERSION, ClassifierExpansion
 from expansion_operator import queueing, workloads
+from expansion_operator.freshness import Freshness
 from expansion_operator.observed import Announce, DeploymentSeen, JobSeen, Trouble
 
 Body = dict[str, Any]
@@ -107,11 +108,24 @@ class Cluster:
         self._timeout = (min(CONNECT_SECONDS, seconds), seconds)
         self._applied: dict[str, tuple[str, str]] = {}
         """By its address: the uid of what was applied, and the digest of its manifest. It only saves writing again."""
+        self._freshness = Freshness()
 
     # Reading
 
+    def told(self, body: Body) -> None:
+        """Of a resource or a Job, by an event: whatever is read from now on is not older."""
+        if body.get("kind") in {"ClassifierExpansion", "Job"}:
+            self._freshness.told(_counted_with(body["kind"], _namespace(body), _name(body)), _version(body))
+
     def expansion(self, namespace: str, name: str) -> Body | None:
-        return self._get("ClassifierExpansion", namespace, name)
+        of = _counted_with("ClassifierExpansion", namespace, name)
+        newest = self._freshness.newest(of)
+        body = self._get("ClassifierExpansion", namespace, name)
+        if body is None:
+            self._freshness.gone(of)
+        else:
+            self._must_not_be_older(of, body, newest)
+        return body
 
     def expansions(self) -> Iterator[Body]:
         """A page at a time: thousands at once would not fit into our memory."""
@@ -129,8 +143,18 @@ class Cluster:
     def jobs(self, expansion: ClassifierExpansion) -> tuple[JobSeen, ...]:
         namespace, name = expansion.metadata.namespace, expansion.metadata.name
         selector = f"{environment.NAME_LABEL}={name},{environment.MANAGED_BY_LABEL}={environment.MANAGED_BY}"
-        jobs = self._list("Job", namespace, labelSelector=selector)
-        return tuple(self._job(job, expansion.metadata.uid) for job in jobs)
+        of = _counted_with("Job", namespace, "")
+        newest = self._freshness.newest(of)
+        answer = self._listing("Job", namespace, labelSelector=selector)
+        self._must_not_be_older(of, answer, newest)
+        return tuple(self._job(job, expansion.metadata.uid) for job in answer.get("items") or ())
+
+    def _must_not_be_older(self, of: str, answer: Body, newest: int) -> None:
+        version = _version(answer)
+        if self._freshness.is_older(of, version, newest):
+            message = f"The API server shows {of} as of version {version}, and has told of version {newest}."
+            raise ApiError(0, f"{message} It is asked again.")
+        self._freshness.told(of, version)
 
     def job(self, expansion: ClassifierExpansion, name: str) -> JobSeen | None:
         job = self._get("Job", expansion.metadata.namespace, name)
@@ -241,7 +265,7 @@ class Cluster:
     def create_once(self, manifest: Body, owner_uid: str) -> bool:
         """Creates it if it is not there; what is there and ours is left as it is. Was it created?"""
         try:
-            self._ask(f"to create {_title(manifest)}", _creation(manifest))
+            self.told(self._ask(f"to create {_title(manifest)}", _creation(manifest)))
         except ApiError as error:
             if error.status != 409:
                 raise
@@ -284,11 +308,13 @@ class Cluster:
             content_type="application/merge-patch+json",
         )
         try:
-            return _version(self._ask(f"to write the status of {_title(body)}", request))
+            written = self._ask(f"to write the status of {_title(body)}", request)
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise
             return "" if error.status == 404 else None
+        self.told(written)
+        return _version(written)
 
     def set_finalizer(self, namespace: str, name: str, finalizer: str, wanted: bool) -> None:
         """The only thing we ever write to the metadata of a user's object."""
@@ -304,7 +330,7 @@ class Cluster:
             query={"fieldManager": FIELD_MANAGER},
             content_type="application/merge-patch+json",
         )
-        self._ask(f"to {'set' if wanted else 'remove'} the finalizer of {_title(body)}", request)
+        self.told(self._ask(f"to {'set' if wanted else 'remove'} the finalizer of {_title(body)}", request))
 
     def announce(self, body: Body, event: Announce) -> None:
         """A Kubernetes Event on the resource; the same words again only raise its count."""
@@ -378,11 +404,12 @@ class Cluster:
             more = page.get("metadata", {}).get("continue")
             query = {"limit": _PAGE, "continue": more} if more else {}
 
-    def _list(self, kind: str, namespace: str | None, **query: str) -> list[Body]:
+    def _list(self, kind: str, namespace: str, **query: str) -> list[Body]:
+        return self._listing(kind, namespace, **query).get("items") or []
+
+    def _listing(self, kind: str, namespace: str, **query: str) -> Body:
         request = _Request(method="GET", path=_path(kind, namespace), query=query)
-        where = f"in namespace {namespace}" if namespace else "in all namespaces"
-        items: list[Body] = self._ask(f"to list each {kind} {where}", request).get("items") or []
-        return items
+        return self._ask(f"to list each {kind} in namespace {namespace}", request)
 
     def _ask(self, what: str, request: _Request) -> Body:
         try:
@@ -415,6 +442,11 @@ class Cluster:
         except (HTTPError, client.ApiException) as error:
             raise ApiError(0, f"The API server cannot be reached: {error}") from error
         return _answer(response.status, content)
+
+
+def _counted_with(kind: str, namespace: str, name: str) -> str:
+    """Whose versions may be compared: those of one resource; of Jobs those of all, because a list has one for all of them."""
+    return "Jobs" if kind == "Job" else f"{kind} {namespace}/{name}"
 
 
 def _answer(status: int, content: bytes) -> Body:

@@ -131,12 +131,12 @@ def registry(
             queue.add(key_of(key))
         if _is_answered(body):
             await asyncio.sleep(_OUR_ANSWER)
-        if event["type"] == "DELETED" or not knows(body):
+        if not knows(body) or event["type"] == "DELETED":
             queue.add((namespace, name))
 
     async def child_changed(event: Any, body: Any, **_: Any) -> None:
         def is_news() -> bool:
-            return event["type"] == "DELETED" or not knows_child(body)
+            return not knows_child(body) or event["type"] == "DELETED"
 
         if owner := body["metadata"].get("labels", {}).get(NAME_LABEL):
             queue.add_soon((body["metadata"]["namespace"], owner), more_to_come, is_news)

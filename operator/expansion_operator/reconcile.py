@@ -113,6 +113,16 @@ class Reconciler:
             return self._poll_after(memory.rest.expansion, now)
         return None if memory.wait is None else self._still_waits(memory.wait, memory)
 
+    def knows(self, body: Body) -> bool:
+        """Of a resource, from an event: was this very state looked at, or made by us? From now on nothing older is believed."""
+        self.cluster.told(body)
+        return self.memories.knows(body)
+
+    def knows_child(self, body: Body) -> bool:
+        """The same of a Job or a Deployment."""
+        self.cluster.told(body)
+        return self.memories.knows_child(body)
+
     def reconcile(self, namespace: str, name: str) -> float | None:
         """Brings one resource a step further; seconds after which to come back, None if an event will say."""
         memory = self.memories.of(f"{namespace}/{name}")

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from expansion_contract.resource import DatasetStatus, StartedRun, seconds
+from expansion_operator.asked import is_outdated
 from expansion_operator.conditions import Finding, Next, Stage, moment, stamp
 from expansion_operator.observed import JobSeen, Observed
 from expansion_operator.waits import REFUSED
@@ -75,7 +76,7 @@ def budget_spent(observed: Observed, now: datetime) -> Finding | None:
 def started_runs(observed: Observed, now: datetime) -> list[StartedRun]:
     """For status: Jobs of the last day, those that it remembers and those that are there. Passing time alone changes nothing."""
     status = observed.expansion.status
-    is_news = bool(_new(observed) or status.recent_runs)
+    is_news = bool(_new(observed) or status.recent_runs or _for_nothing(observed))
     return _recent(observed, now) if is_news else list(status.started_runs)
 
 
@@ -90,19 +91,31 @@ def _recent(observed: Observed, now: datetime) -> list[StartedRun]:
     status, new = observed.expansion.status, _new(observed)
     there = {run.started_at for run in new}
     earlier = [StartedRun(started_at=at) for at in status.recent_runs]
-    known = [run for run in (*earlier, *status.started_runs) if run.job_uid or run.started_at not in there]
+    for_nothing = _for_nothing(observed)
+    known = [
+        run
+        for run in (*earlier, *status.started_runs)
+        if (run.job_uid or run.started_at not in there) and run.job_uid not in for_nothing
+    ]
     fresh = [run for run in (*known, *new) if (moment(run.started_at) or now) > now - DAY]
     return sorted(fresh, key=lambda run: run.started_at or "")[-REMEMBERED:]
 
 
 def _new(observed: Observed) -> list[StartedRun]:
     """Jobs that are there and that status does not know."""
-    known = {run.job_uid for run in observed.expansion.status.started_runs}
+    known = {run.job_uid for run in observed.expansion.status.started_runs} | _for_nothing(observed)
     return [
         StartedRun(started_at=job.created_at, run_id=job.run_id, job_uid=job.uid)
         for job in _own_jobs(observed)
         if job.uid not in known
     ]
+
+
+def _for_nothing(observed: Observed) -> set[str]:
+    """Uid of a Job that is made anew before any pod of it has run: it cost nothing, and its successor is counted."""
+    job = observed.job
+    is_unused = job is not None and job.ours and not job.attempts and is_outdated(job, observed.expansion)
+    return {job.uid} if job is not None and is_unused else set()
 
 
 def _own_jobs(observed: Observed) -> tuple[JobSeen, ...]:

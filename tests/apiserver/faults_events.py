@@ -122,7 +122,7 @@ async def operate(kubeconfig: Path, worlds: Sequence[World], stop: asyncio.Event
         asyncio.create_task(resync(queue, keys, RESYNC_SECONDS, random.random)),
     ]
     await handlers.watch(
-        queue, reconciler.neighbours, reconciler.memories.knows, namespaces, stop, handlers.EndlessBackoffs()
+        queue, reconciler.neighbours, reconciler.knows, namespaces, stop, handlers.EndlessBackoffs()
     )
     for task in tasks:
         task.cancel()

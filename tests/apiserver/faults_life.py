@@ -208,9 +208,7 @@ class Operator:
             return True
         if before.resource == seen.resource:
             return False
-        return seen.resource is None or not (
-            self._reconciler and self._reconciler.memories.knows(seen.resource)
-        )
+        return seen.resource is None or not (self._reconciler and self._reconciler.knows(seen.resource))
 
     def _started(self) -> Reconciler:
         if self._reconciler is None:

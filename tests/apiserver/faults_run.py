@@ -28,7 +28,7 @@ from apiserver_expansions import install_definition
 from faults_events import Storm, operating, stormy_life
 from faults_lease import Library, Told, stories
 from faults_life import LIFE, Life, Meeting, Operator, Passed, Time, deviations
-from faults_wire import API, Fault, Wire
+from faults_wire import API, Call, Fault, Wire
 from faults_world import World
 
 from expansion_development import object_store, programs
@@ -182,16 +182,30 @@ def planned(reference: Sequence[Passed], full: bool) -> list[list[Meeting]]:
     if not full:
         # Killed after a read it leaves what it leaves when it is killed after the write before.
         killed = [one for one in killed if one.call == 0 or not reference[one.phase].calls[one.call].is_read]
+        stale = [
+            Meeting(phase=phase, call=number, fault=Fault.STALE)
+            for phase, number in calls
+            if _decides(reference[phase].calls[number])
+        ]
         failing = [
             Meeting(phase=phase, call=number, fault=ROTATION[(phase + number) % len(ROTATION)])
             for phase, number in calls
         ]
-        return lives([*failing, *killed])
+        return lives([*failing, *killed, *stale])
     every = [
         [Meeting(phase=phase, call=number, fault=fault) for phase, number in calls]
         for fault in (*ROTATION, Fault.STALE)
     ]
     return [life for meetings in (*every, killed) for life in lives(meetings)]
+
+
+def _decides(call: Call) -> bool:
+    """Is it a read by which a run may be started: of the resource, or of its Jobs?"""
+    return (
+        call.server == API
+        and call.is_read
+        and ("/classifierexpansions/" in call.target or "/jobs?" in call.target)
+    )
 
 
 # Processes
@@ -288,12 +302,19 @@ def main() -> int:
     parser.add_argument(
         "--full", action="store_true", help="every call with every fault, and killed at every call"
     )
-    full, started = parser.parse_args().full, time.monotonic()
+    parser.add_argument(
+        "--only", type=Fault, help="of all these, those with this fault: stale, timeout, 409 ..."
+    )
+    given, started = parser.parse_args(), time.monotonic()
+    full = given.full or given.only is not None
     with servers() as place, tempfile.TemporaryDirectory() as folder:
         with opened(place, Path(folder), "reference") as laboratory:
             reference = laboratory.reference()
         say(_described(reference))
-        total = _all(place, Path(folder), planned(reference, full), STORMY_LIVES[full])
+        plans = planned(reference, full)
+        if given.only:
+            plans = [life for life in plans if life[0].fault is given.only]
+        total = _all(place, Path(folder), plans, STORMY_LIVES[full])
     say(
         f"{total.lives} lives in {time.monotonic() - started:.0f} s. The longest phase took {total.slowest:.0f} s of the operator's"
         f" clock; {total.missed} planned calls did not come."

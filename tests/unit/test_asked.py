@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from operator_values import NEW, NOW, SETTINGS, applied, counted, job, message, only, respecified, says
+from operator_values import NEW, NOW, SETTINGS, after, applied, counted, job, message, only, respecified, says
 
 from expansion_contract import environment
 from expansion_operator.asked import asked
@@ -58,3 +58,15 @@ def test_a_job_that_has_not_begun_is_made_anew_when_what_it_was_made_from_is_edi
 )
 def test_any_other_job_goes_on(observed: Observed, edit: dict[str, Any]) -> None:
     assert only(plan(respecified(observed, **edit), SETTINGS, NOW), Delete) == ()
+
+
+def test_a_job_that_is_made_anew_before_it_has_begun_is_not_counted() -> None:
+    """Else it would be its own successor's budget that it has spent."""
+    edited = respecified(waiting(), **{**FEWER_GPUS, "retrain": {"maxRunsPerDay": 1}})
+    first = plan(edited, SETTINGS, NOW)
+    assert only(first, Delete) == (deleted(job(JobPhase.PENDING)),)
+    gone = replace(after(edited, first), job=None)
+    assert applied(plan(gone, SETTINGS, NOW), "Job") != []
+    tried = replace(edited, job=job(JobPhase.PENDING, asked=BEFORE, attempts=1))
+    again = replace(after(tried, plan(tried, SETTINGS, NOW)), job=None)
+    assert says(plan(again, SETTINGS, NOW), "Reconciling") == ("True", "BudgetSpent")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_values import DEPLOYMENT, SETTINGS, agent, at, document, failed, kstatus, listing, reported
 
+from expansion_contract.environment import ASKED_ANNOTATION
 from expansion_contract.labels import vocabulary
 from expansion_contract.resource import RETRAIN_ANNOTATION, ClassifierExpansion, ExpansionStatus
 from expansion_contract.run import Owner, PublishedBase
@@ -158,6 +159,7 @@ class World:
             ours=True,
             phase=JobPhase.PENDING,
             created_at=created,
+            asked=manifest["metadata"]["annotations"][ASKED_ANNOTATION],
         )
 
     def store(self, action: Publish | WriteServing | Prune) -> None:

@@ -20,6 +20,7 @@ from test_convergence import ENDED, World, dies, fails, next_base, storage_was_a
 from expansion_contract.gate import verdict
 from expansion_contract.resource import ExpansionStatus
 from expansion_operator import derived
+from expansion_operator.asked import is_outdated
 from expansion_operator.observed import (
     Action,
     Announce,
@@ -96,6 +97,7 @@ class Counted(World):
     def do(self, action: Action) -> None:
         match action:
             case Delete(kind="Job", name=name):
+                self.forget_unused(name)
                 self.excused |= {
                     run for run, job in self.jobs.items() if job.name == name and self.may_be_repeated(run)
                 }
@@ -112,6 +114,12 @@ class Counted(World):
         """It is ended before its end, or its end says that it passes."""
         job = self.jobs[run]
         return job.phase not in ENDED or job.exit_code == 20
+
+    def forget_unused(self, name: str) -> None:
+        """A Job that is made anew before it has begun cost nothing."""
+        for run, job in self.jobs.items():
+            if job.name == name and run == self.observed().run_id and is_outdated(job, self.expansion):
+                self.born.pop(job.uid, None)
 
     # What must hold
 
