@@ -93,7 +93,7 @@ def settings(backoffs: EndlessBackoffs | None = None) -> kopf.OperatorSettings:
     made.watching.inactivity_timeout = 70
     # Thousands of objects at once, each kept by its worker until that has been idle, would not fit into our memory.
     made.watching.chunk_size = 100
-    made.queueing.idle_timeout = 1.0
+    made.queueing.idle_timeout = 0.1
     made.process.ultimate_exiting_timeout = 30
     # Never written, see above; but should a handler ever bring them, they are not another operator's.
     made.persistence.finalizer = f"{_PREFIX}/finalizer"
@@ -119,7 +119,6 @@ def registry(
 
     async def resource_changed(event: Any, body: Any, **_: Any) -> None:
         namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
-        _lighten(event["object"])
         if event["type"] == "DELETED":
             neighbours.forget(f"{namespace}/{name}")
             waiting = tuple(other.key for other in neighbours.younger(claim(body)))
@@ -129,7 +128,9 @@ def registry(
             woken = neighbours.woken_by(body)
         for key in woken:
             queue.add(key_of(key))
-        if _is_answered(body):
+        may_be_ours = event["type"] is not None and _is_answered(body)
+        _lighten(event["object"])
+        if may_be_ours:
             await asyncio.sleep(_OUR_ANSWER)
         if not knows(body) or event["type"] == "DELETED":
             queue.add((namespace, name))
@@ -149,8 +150,11 @@ def registry(
 
 
 def _lighten(body: dict[str, Any]) -> None:
-    """Half of an object says who wrote which of its fields, and a thousand wait here for a moment when we start."""
-    body["metadata"].pop("managedFields", None)
+    """Leaves what names it: whoever looks reads it anew, and a thousand wait here for a moment when we start."""
+    for part in ("spec", "status"):
+        body.pop(part, None)
+    for part in ("managedFields", "annotations"):
+        body["metadata"].pop(part, None)
 
 
 def _is_answered(body: Any) -> bool:

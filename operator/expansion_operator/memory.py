@@ -3,12 +3,13 @@
 All of it may be forgotten at any time: it only saves work, or repeats what the API server said.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from expansion_contract import environment
-from expansion_contract.resource import ClassifierExpansion, ExpansionStatus, parsed
+from expansion_contract.resource import ClassifierExpansion, parsed
 from expansion_operator.cluster import Live
 from expansion_operator.observed import Announce, JobSeen, Observed, Plan, Trouble
 from expansion_operator.storage import Access, Storage
@@ -19,23 +20,25 @@ AGAIN_SOON = 0.2
 LONGEST_WAIT = 300.0
 """Seconds between two looks at everything for a resource on its way, of whose end something tells."""
 
-_NOTHING_SAID = ExpansionStatus()
-"""Of a resource at rest, nobody reads what it said, and a thousand would fill our memory."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rest:
     """A resource that only other images take further, as it was when that was seen."""
 
-    expansion: ClassifierExpansion
+    document: bytes
+    """What was asked for, as JSON: a thousand parsed resources, with who wrote which of their fields, would fill our memory."""
     access: Access
     digest: str
     base: tuple[object, ...]
 
     @classmethod
     def of(cls, seen: Observed, digest: str, access: Access) -> "Rest":
-        stored = seen.expansion.model_copy(update={"status": _NOTHING_SAID})
-        return cls(expansion=stored, access=access, digest=digest, base=base_of(seen))
+        return cls(document=_asked(seen.expansion), access=access, digest=digest, base=base_of(seen))
+
+    @property
+    def expansion(self) -> ClassifierExpansion:
+        """Without what it said of itself, which nobody reads of a resource at rest."""
+        return ClassifierExpansion.model_validate_json(self.document)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +157,12 @@ class Memories:
 def base_of(seen: Observed) -> tuple[object, ...]:
     """What a run would start from, or why it cannot."""
     return seen.base, seen.pack, seen.base_trouble
+
+
+def _asked(expansion: ClassifierExpansion) -> bytes:
+    metadata = expansion.metadata.model_dump(mode="json", by_alias=True, include={"name", "namespace", "uid"})
+    spec = expansion.spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return json.dumps({"metadata": metadata, "spec": spec}).encode()
 
 
 def _identity(metadata: Body) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """What is asked of kopf, and how its dead watchers are found."""
 
 import asyncio
+import copy
 import itertools
 import time
 from typing import Any
@@ -109,7 +110,7 @@ def test_a_watcher_is_called_as_kopf_calls_it(name: str) -> None:
 
 
 def changed(
-    queue: WorkQueue, neighbours: Neighbours, kind: str, body: dict[str, Any], knows: Knows = never
+    queue: WorkQueue, neighbours: Neighbours, kind: str | None, body: dict[str, Any], knows: Knows = never
 ) -> None:
     """An event of a resource of ours."""
     handler = named("resource_changed", registry(queue, neighbours, knows))
@@ -217,11 +218,31 @@ def test_what_is_left_of_an_earlier_request_does_not_answer_the_next_one() -> No
     assert backoffs.unanswered() == {}
 
 
-def test_who_wrote_which_field_is_not_kept_while_an_event_is_worked_on() -> None:
-    heavy = body("flowers")
-    heavy["metadata"]["managedFields"] = [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]
-    changed(WorkQueue(nothing), Neighbours(), "ADDED", heavy)
-    assert "managedFields" not in heavy["metadata"]
+@pytest.mark.parametrize("kind", [None, "ADDED", "MODIFIED"])
+def test_while_an_event_is_worked_on_no_more_is_kept_than_names_its_resource(kind: str | None) -> None:
+    """kopf keeps it for a while, and all of them when we start."""
+    heavy = body("flowers", status={"observedGeneration": 1})
+    heavy["metadata"] |= {"managedFields": [{"fieldsV1": {"f:spec": {}}}], "annotations": {"note": "n"}}
+    queue = WorkQueue(nothing)
+    changed(queue, Neighbours(), kind, heavy)
+    assert heavy == {"metadata": body("flowers")["metadata"]}
+    assert queue.depth == 1
+
+
+def test_a_listed_resource_is_looked_at_without_waiting_for_an_answer_of_ours() -> None:
+    """Nothing of ours is under way yet, and a thousand workers that wait need memory."""
+    told = body("flowers") | {"status": {"observedGeneration": 1}}
+    told["metadata"]["generation"] = 1
+    handler = named("resource_changed", registry(WorkQueue(nothing), Neighbours(), never))
+
+    async def ends_at_once(kind: str | None) -> bool:
+        resource = copy.deepcopy(told)
+        task = asyncio.create_task(handler(event={"type": kind, "object": resource}, body=resource))
+        await asyncio.sleep(0)
+        return task.done()
+
+    assert asyncio.run(ends_at_once(None))
+    assert not asyncio.run(ends_at_once("MODIFIED"))
 
 
 def test_what_was_looked_at_already_wakes_nobody() -> None:

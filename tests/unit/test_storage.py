@@ -1,6 +1,7 @@
 """The same promises for a folder and for an S3 server (moto's, a real process would answer the same)."""
 
 import gc
+import time
 import tracemalloc
 import weakref
 from collections.abc import Iterator
@@ -89,6 +90,28 @@ def test_the_etag_changes_with_the_content(place: Prefix):
     place.write("a", b"22")
     assert before is not None
     assert place.find("a") != before
+
+
+def test_a_listing_and_a_look_at_one_object_tell_one_time(place: Prefix):
+    before = time.time()
+    place.write("a", b"1")
+    (listed,), found = place.list(), place.find("a")
+    assert found is not None
+    assert int(listed.modified) == int(found.modified)
+    assert before - 2 < listed.modified < time.time() + 2
+
+
+def test_the_stores_log_can_tell_who_asked(access: StorageAccess):
+    agents = []
+    s3 = client(access, KEYS, None)
+    s3.meta.events.register_last(
+        "before-send.s3.ListBuckets",
+        lambda request, **_: agents.append(str(request.headers["User-Agent"])),
+        unique_id="agent",
+    )
+    s3.list_buckets()
+    s3.meta.events.unregister("before-send.s3.ListBuckets", unique_id="agent")
+    assert "classifier-expansion" in agents[0]
 
 
 def test_deleting_twice_is_deleting_once(place: Prefix):
