@@ -13,6 +13,8 @@ from expansion_trainer.head.solved import Choice, Contender, HeldOut, Solved, ba
 
 STEAL_RATES = (1, 2, 4, 8)
 """Multiples of the steal budget. Their mean hangs less on the one photograph that is stolen first."""
+SURE = 1.96
+"""Standard errors by which another solver must lead: as sure as every interval of the report."""
 
 
 def chosen(
@@ -34,7 +36,7 @@ def chosen(
     contenders = [
         _contender(head.solver, own, right[0], weights) for head, own in zip(heads, right, strict=True)
     ]
-    best = int(np.argmax([c.ahead - c.error if place else 0.0 for place, c in enumerate(contenders)]))
+    best = int(np.argmax([c.ahead - SURE * c.error if place else 0.0 for place, c in enumerate(contenders)]))
     choice = Choice(
         contenders=tuple(contenders),
         images=len(validation),
@@ -79,4 +81,6 @@ def _why(contenders: Sequence[Contender], best: int, images: int, others: int) -
         c = contenders[best]
         return f"{c.solver}: {100 * c.ahead:.1f} points (standard error {100 * c.error:.1f}) ahead of {contenders[0].solver}{asked}."
     named = ", ".join(f"{c.solver} is {100 * c.ahead:+.1f} ({100 * c.error:.1f})" for c in contenders[1:])
-    return f"{contenders[0].solver}: nothing else is ahead by more than its standard error{asked}: {named}."
+    return (
+        f"{contenders[0].solver}: nothing else is ahead by more than {SURE} standard errors{asked}: {named}."
+    )
