@@ -138,6 +138,7 @@ LATER: tuple[Spec, ...] = (
     {"distortions": {"randomScalePercent": 10, "copies": 8}},
     {"distortions": {"randomBrightnessPercent": 1}},
     {"distortions": {"flipLeftRight": True}},
+    {"distortions": {"flipLeftRight": True, "copies": 1}, **_head(solver="Discriminant")},
     _head(solver="Discriminant"),
     _head(solver="GradientDescent"),
     _head(solver="GradientDescent", gradientDescent={"steps": 10}),

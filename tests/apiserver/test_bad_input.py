@@ -216,7 +216,11 @@ def test_an_unknown_architecture_is_answered_with_the_nearest_names(team: Team, 
             {"training": {"fineTune": {"fromLayer": "mixed9"}}}, "spec.training.fineTune", id="fineTune"
         ),
         pytest.param({"compute": {"workers": 4}}, "spec.compute.workers", id="workers"),
-        pytest.param({"distortions": {"flipLeftRight": True}}, "spec.distortions", id="distortions"),
+        pytest.param(
+            {"distortions": {"flipLeftRight": True}, "training": {"head": {"solver": "Discriminant"}}},
+            "spec.distortions",
+            id="copies of images that are only sums",
+        ),
     ],
 )
 def test_a_feature_that_is_not_there_yet_is_refused_by_name(

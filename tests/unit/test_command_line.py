@@ -132,10 +132,11 @@ def test_a_name_that_its_job_could_not_have_is_refused_here_too(
 def test_all_problems_of_a_resource_are_named_at_once(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["validate", "-f", str(write(compute={"workers": 2}, distortions={"flipLeftRight": True}))])
+    canary = {"rollout": {"strategy": "Canary"}}
+    main(["validate", "-f", str(write(compute={"workers": 2}, serving=canary))])
     said = capsys.readouterr().err
     assert "spec.compute.workers" in said
-    assert "spec.distortions" in said
+    assert "spec.serving.rollout.strategy" in said
 
 
 @pytest.mark.parametrize(

@@ -77,16 +77,26 @@ def test_a_name_that_no_job_or_service_can_carry_is_refused(name: str):
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
-        ({"distortions": {"flipLeftRight": True}}, "spec.distortions"),
-        ({"distortions": {"randomCropPercent": 5}}, "spec.distortions"),
         ({"training": {"fineTune": {"fromLayer": "mixed9"}}}, "spec.training.fineTune"),
         ({"compute": {"workers": 2}}, "spec.compute.workers"),
         ({"serving": {"rollout": {"strategy": "Canary"}}}, "spec.serving.rollout.strategy"),
+        (
+            {"distortions": {"flipLeftRight": True}, "training": {"head": {"solver": "Discriminant"}}},
+            "spec.distortions",
+        ),
     ],
 )
 def test_what_cannot_be_done_yet_is_refused_by_name(spec: dict, path: str):
     (sentence,) = availability.refused(expansion(**spec).spec)
     assert sentence.startswith(f"{path} asks for something this release does not do yet; ")
+
+
+@pytest.mark.parametrize("solver", ["Auto", "Softmax", "GradientDescent"])
+def test_distortions_are_there_for_every_solver_that_looks_at_single_images(solver: str):
+    asked = {"flipLeftRight": True, "randomCropPercent": 10, "copies": 2}
+    assert (
+        availability.refused(expansion(distortions=asked, training={"head": {"solver": solver}}).spec) == ()
+    )
 
 
 def test_a_plain_resource_asks_for_nothing_that_is_missing():

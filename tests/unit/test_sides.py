@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from expansion_trainer.dataset.split import Divided, Part, Side
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.packs import core as cores
-from expansion_trainer.sides import Bottlenecks, Dealt, Known, deal
+from expansion_trainer.sides import Bottlenecks, Copies, Dealt, Known, deal
 
 NOTHING = Part(rows=np.zeros(0, np.int64), labels=np.zeros(0, np.int64))
 
@@ -30,8 +30,9 @@ def dealt(
     pictures: int = 0,
     digests: list[str] | None = None,
     known: Known | None = None,
+    copies: int = 0,
 ) -> Dealt:
-    """Every bottleneck is its own row's number, those of procedural images count on from 10,000."""
+    """Every bottleneck is its own row's number, those of procedural images count on from 10,000, a copy's is half a number higher."""
     starts = [0, sum(new), sum(new) + sum(replay)]
     divided = Divided(
         categories=("a", "b", "c"),
@@ -44,7 +45,16 @@ def dealt(
     images = np.arange(sum(new) + sum(replay) + sum(unlabelled), dtype=np.float32)[:, None]
     drawn = 10_000 + np.arange(pictures, dtype=np.float32)[:, None]
     contents = np.array(digests or [f"{row:04}" for row in range(len(images))], np.str_)
-    return deal(divided, Bottlenecks(images=images, digests=contents, pictures=drawn), known or Known())
+    sides = (divided.new, divided.replay, divided.unlabelled)
+    rows = np.concatenate([parts[Side.TRAINING].rows for parts in sides])
+    distorted = np.repeat(images[rows, None] + 0.5, copies, axis=1) if copies else None
+    bottlenecks = Bottlenecks(
+        images=images,
+        digests=contents,
+        pictures=drawn,
+        copies=None if distorted is None else Copies(rows=rows, bottlenecks=distorted),
+    )
+    return deal(divided, bottlenecks, known or Known())
 
 
 def ids(*seen: Evidence | None) -> set[float]:
@@ -67,6 +77,30 @@ def test_fitting_choosing_and_measuring_share_no_image(
     assert not fitted & chosen
     assert not fitted & measured
     assert not chosen & measured
+
+
+def test_only_what_is_fitted_on_has_distorted_copies() -> None:
+    digests = [f"{97 * row % 101:03}" for row in range(24)]  # another order than the rows'
+    d = dealt((6, 2, 2), (4, 2, 1), (3, 2, 2), pictures=10, digests=digests, copies=2)
+    n = len(d.training)
+    assert d.taught.groups is not None
+    assert d.taught.is_copy is not None
+    np.testing.assert_array_equal(d.taught.bottlenecks[:n], d.training.bottlenecks)
+    np.testing.assert_array_equal(
+        d.taught.bottlenecks[n:], np.repeat(d.training.bottlenecks + 0.5, 2, axis=0)
+    )
+    np.testing.assert_array_equal(d.taught.labels[n:], np.repeat(d.training.labels, 2))
+    np.testing.assert_array_equal(d.taught.groups[n:], np.repeat(d.taught.groups[:n], 2))
+    assert d.taught.is_copy.tolist() == [False] * n + [True] * 2 * n
+    for evidence in d.evidence:
+        if evidence.kind == "procedural":
+            assert evidence.copies is None
+        else:
+            np.testing.assert_array_equal(
+                evidence.copies, np.repeat(evidence.bottlenecks[:, None] + 0.5, 2, axis=1)
+            )
+    assert [e.copies for e in d.calibration] == [None] * 3
+    assert d.copies == 2 * (6 + 4 + 3)
 
 
 def core_of(rows: list[int], digests: list[str]) -> cores.Core:

@@ -2,19 +2,13 @@
 
 from collections.abc import Callable
 
-from expansion_contract.resource import (
-    Distortions,
-    ExpansionSpec,
-    Strategy,
-)
+from expansion_contract.resource import ExpansionSpec, Solver, Strategy
 
 _LATER: tuple[tuple[str, Callable[[ExpansionSpec], bool], str], ...] = (
     (
         "spec.distortions",
-        lambda s: (
-            s.distortions.model_dump(exclude={"copies"}) != Distortions().model_dump(exclude={"copies"})
-        ),
-        "remove it",
+        lambda s: s.distortions.is_on and s.training.head.solver is Solver.DISCRIMINANT,
+        "remove it, or spec.training.head.solver: Discriminant, which is solved from sums over images",
     ),
     ("spec.training.fineTune", lambda s: s.training.fine_tune is not None, "remove it"),
     ("spec.compute.workers", lambda s: s.compute.workers > 1, "use 1"),

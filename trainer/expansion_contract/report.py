@@ -304,6 +304,8 @@ class HeadReport(Lenient):
     base_rows_identical: bool
     random_projection: int | None = None
     """Random directions that new rows see beside the bottleneck."""
+    distorted_copies: int = 0
+    """Of images on the training side, that Softmax and GradientDescent were fitted on beside these."""
     tried: list[TriedHead] = []
     curve: list[CurvePoint] = []
 

@@ -238,7 +238,8 @@ class Split(Strict):
 
 
 class Distortions(Strict):
-    """Distorted copies of training images, drawn from the seed."""
+    """Distorted copies of images on the training side, drawn from the seed and the image's content. Mirror only what means the same
+    mirrored: letters and digits do not."""
 
     random_crop_percent: Annotated[int, Field(ge=0, le=100)] = 0
     """How much larger than the crop the image is made."""
@@ -247,9 +248,14 @@ class Distortions(Strict):
     random_brightness_percent: Annotated[int, Field(ge=0, le=100)] = 0
     """How much the brightness varies."""
     flip_left_right: bool = False
-    """Mirror half of the copies."""
+    """Mirror every second copy, beginning with the first."""
     copies: Annotated[int, Field(ge=1, le=32)] = 4
-    """Copies per training image when any distortion is on."""
+    """Copies of each image on the training side when any distortion is on: of new categories, replay and unlabelled photographs."""
+
+    @property
+    def is_on(self) -> bool:
+        percents = (self.random_crop_percent, self.random_scale_percent, self.random_brightness_percent)
+        return self.flip_left_right or any(percents)
 
 
 class GradientDescent(Strict):
@@ -563,7 +569,7 @@ class ExpansionSpec(Strict):
     split: Split = Split()
     """Which images are never trained on."""
     distortions: Distortions = Distortions()
-    """Distorted copies of training images."""
+    """Distorted copies of images that rows are fitted on."""
     training: Training = Training()
     """How the head is fitted."""
     acceptance: Acceptance = Acceptance()

@@ -70,7 +70,7 @@ def grown_head(
         for side in (dealt.evidence, dealt.calibration)
     )
     training, validation = added_material(
-        earlier_material(starting, ground, dealt), dealt.training, dealt.validation, options.seed
+        earlier_material(starting, ground, dealt), dealt.taught, dealt.validation, options.seed
     )
     if ground.frozen == 0:
         return in_base_columns(replaced(training, validation, options), ground)
@@ -171,4 +171,5 @@ def without(evidence: Evidence, base: Rows, shared: frozenset[int]) -> Evidence:
         kind=evidence.kind,
         bottlenecks=evidence.bottlenecks[others],
         labels=None if evidence.labels is None else evidence.labels[others],
+        copies=None if evidence.copies is None else evidence.copies[others],
     )

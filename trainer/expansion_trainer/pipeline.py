@@ -1,7 +1,7 @@
 """The stages of a run in their order: images in, a checked candidate and a report out. Everything it needs comes as an argument."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
@@ -30,7 +30,8 @@ from expansion_contract.run import TrainingRun
 from expansion_trainer import published_base, starting_model
 from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.bottlenecks.cache import Cache
-from expansion_trainer.bottlenecks.extract import Extracted, extract, extract_arrays
+from expansion_trainer.bottlenecks.distortion import distortion
+from expansion_trainer.bottlenecks.extract import Extracted, extract, extract_arrays, extract_copies
 from expansion_trainer.columns import NEVER, Columns, columns
 from expansion_trainer.dataset import near_duplicates, overlap, preflight
 from expansion_trainer.dataset.scan import Scanned, SourceImage, scan
@@ -64,7 +65,7 @@ from expansion_trainer.progress import Stage, Tracker
 from expansion_trainer.report import advice, page
 from expansion_trainer.report.draft import Draft
 from expansion_trainer.report.evidence import evidence_reports
-from expansion_trainer.sides import Bottlenecks, Dealt, Known, deal
+from expansion_trainer.sides import Bottlenecks, Copies, Dealt, Known, deal
 from expansion_trainer.starting_model import StartingModel
 from expansion_trainer.stores import Stores
 
@@ -112,6 +113,7 @@ def _train(work: _Work) -> RunReport:
 
     enter(Stage.PREFLIGHT, f"Dividing and checking {len(scanned.images)} images")
     divided = _divide(work, scanned, extracted, starting)
+    bottlenecks = _with_copies(work, scanned, divided, starting.backbone, bottlenecks)
     grown = _Grown(
         starting=starting,
         divided=divided,
@@ -136,7 +138,7 @@ def _train(work: _Work) -> RunReport:
 
     enter(Stage.REPORT, "Writing the report")
     _advise(work, grown, head, scores)
-    reported = _head_report(head, run, grown.frozen)
+    reported = _head_report(head, run, grown)
     test_images = [scanned.images[row] for row in grown.dealt.images[Side.TEST].tolist()]
     return _report(work, reported, scores, test_images)
 
@@ -215,6 +217,28 @@ def _divide(work: _Work, scanned: Scanned, extracted: Extracted, starting: Start
     return divided
 
 
+def _with_copies(
+    work: _Work, scanned: Scanned, divided: Divided, backbone: Backbone, bottlenecks: Bottlenecks
+) -> Bottlenecks:
+    """Of images on the training side only: nothing that chooses or measures is distorted."""
+    asked, seed = work.run.distortions, work.run.training.seed
+    if not asked.is_on:
+        return bottlenecks
+    parts = [sides[Side.TRAINING].rows for sides in (divided.new, divided.replay, divided.unlabelled)]
+    rows = np.sort(np.concatenate(parts))
+    n = len(rows) * asked.copies
+    work.tracker.enter(Stage.PREFLIGHT, f"{n} distorted copies of {len(rows)} images through {backbone.name}")
+    copies = extract_copies(
+        [scanned.images[row] for row in rows.tolist()],
+        bottlenecks.digests[rows].tolist(),
+        lambda digest: [distortion(asked, seed, digest, number) for number in range(asked.copies)],
+        backbone,
+        Cache(place=work.stores.cache),
+        work.tracker.step,
+    )
+    return replace(bottlenecks, copies=Copies(rows=rows, bottlenecks=copies))
+
+
 def _columns(work: _Work, starting: StartingModel, divided: Divided, overlaps: Sequence[Overlap]) -> Columns:
     """Every category at its index, which it keeps from the last version of this output."""
     run = work.run
@@ -245,7 +269,7 @@ def _fit(run: TrainingRun, grown: _Grown) -> Solved:
         random_projection=asked.random_projection.dimensions if asked.random_projection else None,
     )
     if run.mode is Mode.REPLACE:
-        return replaced(dealt.training, dealt.validation, options)
+        return replaced(dealt.taught, dealt.validation, options)
     return grown_head(grown.starting, dealt, grown.overlaps, options)
 
 
@@ -415,7 +439,8 @@ def _report(work: _Work, head: HeadReport, scores: Scores, test_images: Sequence
     return report
 
 
-def _head_report(head: Solved, run: TrainingRun, frozen: int) -> HeadReport:
+def _head_report(head: Solved, run: TrainingRun, grown: _Grown) -> HeadReport:
+    frozen = grown.frozen
     return HeadReport(
         solver=head.solver,
         l2=head.l2,
@@ -428,6 +453,7 @@ def _head_report(head: Solved, run: TrainingRun, frozen: int) -> HeadReport:
         base_rows_identical=frozen > 0,
         steal_budget=run.training.steal_budget_percent / 100 if frozen else None,
         random_projection=head.projected.projection.dimensions if head.projected else None,
+        distorted_copies=grown.dealt.copies,
         tried=[
             TriedHead(solver=one.solver, accuracy=one.score, chosen=one.solver == head.solver)
             for one in (head.choice.contenders if head.choice else ())

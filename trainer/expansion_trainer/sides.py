@@ -22,10 +22,24 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Copies:
+    """Distorted copies of images that are fitted on."""
+
+    rows: NDArray[np.int64]  # (r,), scanned images, ascending
+    bottlenecks: Array  # (r, k, D)
+
+    def of(self, rows: NDArray[np.int64]) -> Array:
+        """(m, k, D) of some of these images."""
+        found: Array = self.bottlenecks[np.searchsorted(self.rows, rows)]
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Bottlenecks:
     images: Array  # (n, D), a row for each scanned image
     digests: NDArray[np.str_]  # (n,), of their contents
     pictures: Array  # (m, D), a row for each procedural image; m = 0 in mode Replace
+    copies: Copies | None = None  # of the images on the training side
 
     def groups(self, leaders: Mapping[int, int]) -> NDArray[np.int64]:
         """(n,), one number for pictures that are held together; in the order of contents, whatever the files are called."""
@@ -36,6 +50,7 @@ class Bottlenecks:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dealt:
     training: Labelled
+    taught: Labelled  # the same and, behind them, their distorted copies
     validation: Labelled
     test: Labelled
     images: dict[Side, NDArray[np.int64]]  # which scanned image each row of those three is
@@ -65,6 +80,13 @@ class Dealt:
             labels=np.concatenate(labels),
             digests=digests[np.concatenate(rows)].tolist(),
         )
+
+    @property
+    def copies(self) -> int:
+        """Distorted ones of images of new categories and of other things."""
+        shapes = [e.copies.shape for e in self.evidence if e.copies is not None]
+        of_evidence: int = sum(rows * each for rows, each, _ in shapes)
+        return len(self.taught) - len(self.training) + of_evidence
 
     def replayed(self, categories: int) -> NDArray[np.int64]:
         """(B,), replay images of each of the base's categories, on any side."""
@@ -97,6 +119,7 @@ def deal(divided: Divided, bottlenecks: Bottlenecks, known: Known = Known()) -> 
     groups = bottlenecks.groups(divided.leaders)
     return Dealt(
         training=_labelled(divided.new[Side.TRAINING], bottlenecks, groups),
+        taught=_taught(divided.new[Side.TRAINING], bottlenecks, groups),
         validation=_labelled(divided.new[Side.VALIDATION], bottlenecks),
         test=_labelled(divided.new[Side.TEST], bottlenecks),
         images={side: _by_content(part, bottlenecks).rows for side, part in divided.new.items()},
@@ -162,6 +185,21 @@ def _labelled(part: Part, bottlenecks: Bottlenecks, groups: NDArray[np.int64] | 
     )
 
 
+def _taught(part: Part, bottlenecks: Bottlenecks, groups: NDArray[np.int64]) -> Labelled:
+    """With each image's copies, in its group."""
+    images, part = _labelled(part, bottlenecks, groups), _by_content(part, bottlenecks)
+    if bottlenecks.copies is None:
+        return images
+    copies = bottlenecks.copies.of(part.rows)
+    rows = np.concatenate([np.arange(len(part)), np.repeat(np.arange(len(part)), copies.shape[1])])
+    return Labelled(
+        bottlenecks=np.concatenate([images.bottlenecks, copies.reshape(-1, copies.shape[2])]),
+        labels=part.labels[rows],
+        groups=groups[part.rows][rows],
+        is_copy=np.arange(len(rows)) >= len(part),
+    )
+
+
 def _by_content(part: Part, bottlenecks: Bottlenecks) -> Part:
     """In an order that does not depend on names, so that renamed images give the same model, bit by bit."""
     order = np.argsort(bottlenecks.digests[part.rows], kind="stable")
@@ -173,12 +211,18 @@ def _evidence(divided: Divided, bottlenecks: Bottlenecks, side: Side, known: Kno
     replay = _labelled(_frozen(divided.replay[side], known.frozen), bottlenecks)
     unlabelled = _labelled(divided.unlabelled[side], bottlenecks)
     pictures = bottlenecks.pictures[picture_rows(len(bottlenecks.pictures), side)]
+    taught = bottlenecks.copies if side is Side.TRAINING else None
     if len(replay):
-        yield Evidence(kind="replay", bottlenecks=replay.bottlenecks, labels=replay.labels)
+        rows = _by_content(_frozen(divided.replay[side], known.frozen), bottlenecks).rows
+        copies = None if taught is None else taught.of(rows)
+        yield Evidence(kind="replay", bottlenecks=replay.bottlenecks, labels=replay.labels, copies=copies)
     if known.core is not None:
         yield from _of_pack(known.core, side, known.frozen)
     if len(unlabelled):
-        yield Evidence(kind="unlabelled", bottlenecks=unlabelled.bottlenecks)
+        copies = (
+            None if taught is None else taught.of(_by_content(divided.unlabelled[side], bottlenecks).rows)
+        )
+        yield Evidence(kind="unlabelled", bottlenecks=unlabelled.bottlenecks, copies=copies)
     if len(pictures):
         yield Evidence(kind="procedural", bottlenecks=pictures)
 

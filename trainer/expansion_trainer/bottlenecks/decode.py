@@ -29,6 +29,28 @@ def decode(encoded: tf.Tensor, size: int) -> tf.Tensor:
     return tf.ensure_shape(upright, [size, size, 3])
 
 
+def distorted(encoded: tf.Tensor, parts: tf.Tensor, size: int) -> tf.Tensor:
+    """Like `decode`, of parts of the image: (k, 5) to (k, size, size, 3). See distortion.Distortion for left, top, side,
+    brightness, mirrored."""
+    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    pixels.set_shape([None, None, 3])
+    square, turn = _middle(pixels), orientation(encoded)
+    upright = tf.cond(turn > 1, lambda: _turned(square, turn), lambda: square)
+    shape = tf.TensorSpec([size, size, 3], tf.float32)
+    return tf.map_fn(lambda part: _part(upright, part, size), parts, fn_output_signature=shape)
+
+
+def _part(square: tf.Tensor, part: tf.Tensor, size: int) -> tf.Tensor:
+    extent = tf.shape(square)[0]
+    left, top, side = (tf.cast(tf.round(part[i] * tf.cast(extent, tf.float32)), tf.int32) for i in range(3))
+    side = tf.clip_by_value(side, 1, extent)
+    left, top = tf.minimum(left, extent - side), tf.minimum(top, extent - side)
+    cut = tf.slice(square, [top, left, 0], [side, side, 3])
+    resized = tf.image.resize(cut, [size, size], method="bilinear", antialias=True)
+    lit = tf.clip_by_value(resized * part[3], 0.0, 255.0)
+    return tf.ensure_shape(tf.where(part[4] > 0, tf.reverse(lit, [1]), lit), [size, size, 3])
+
+
 def _middle(pixels: tf.Tensor) -> tf.Tensor:
     """The largest square in the middle of (height, width, 3)."""
     extent = tf.shape(pixels)[:2]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.bottlenecks import decode
+from expansion_trainer.bottlenecks.distortion import Distortion
 
 Pixels = NDArray[np.float32]  # (size, size, 3), RGB 0..255
 
@@ -21,20 +22,20 @@ _DECODING = (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError, t
 class _Traced:
     """A graph made at the first call, and only once however many threads make that call."""
 
-    def __init__(self, function: Callable[[Any], Any], spec: tf.TensorSpec) -> None:
+    def __init__(self, function: Callable[..., Any], *spec: tf.TensorSpec) -> None:
         self._function, self._spec, self._lock = function, spec, Lock()
 
     @cached_property
-    def _graph(self) -> Callable[[Any], Any]:
-        graph: Callable[[Any], Any] = tf.function(
-            self._function, input_signature=[self._spec]
+    def _graph(self) -> Callable[..., Any]:
+        graph: Callable[..., Any] = tf.function(
+            self._function, input_signature=self._spec
         ).get_concrete_function()
         return graph
 
-    def __call__(self, argument: Any) -> Any:
+    def __call__(self, *arguments: Any) -> Any:
         with self._lock:
             graph = self._graph
-        return graph(argument)
+        return graph(*arguments)
 
 
 class Undecodable(Exception):
@@ -52,14 +53,27 @@ class Engine:
         self.precision = _precision()
         self._shape = (self.batch_size, size, size, 3)
         self._decode = _Traced(lambda encoded: decode.decode(encoded, size), tf.TensorSpec([], tf.string))
+        self._distort = _Traced(
+            lambda encoded, parts: decode.distorted(encoded, parts, size),
+            tf.TensorSpec([], tf.string),
+            tf.TensorSpec([None, 5], tf.float32),
+        )
         self._forward = _Traced(
             lambda images: backbone.model(images, training=False), tf.TensorSpec(self._shape, tf.float32)
         )
 
     def decode(self, content: bytes) -> Pixels:
         """Safe to call from many threads. Raises Undecodable."""
+        return self._decoded(self._decode, content)
+
+    def distorted(self, content: bytes, distortions: Sequence[Distortion]) -> Pixels:
+        """(k, size, size, 3) of one image that is decoded once. Safe to call from many threads. Raises Undecodable."""
+        parts = [(d.left, d.top, d.side, d.brightness, float(d.mirrored)) for d in distortions]
+        return self._decoded(self._distort, content, tf.constant(parts, tf.float32))
+
+    def _decoded(self, graph: _Traced, content: bytes, *more: tf.Tensor) -> Pixels:
         try:
-            pixels: Pixels = self._decode(tf.constant(content, tf.string)).numpy()
+            pixels: Pixels = graph(tf.constant(content, tf.string), *more).numpy()
         except _DECODING as error:
             raise Undecodable(decode.why_undecodable(content)) from error
         return pixels

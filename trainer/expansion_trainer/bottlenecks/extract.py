@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,17 @@ from expansion_contract.report import Finding
 from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.bottlenecks import decode
 from expansion_trainer.bottlenecks.cache import Cache, Fingerprint, Row, Shelf
+from expansion_trainer.bottlenecks.distortion import Distortion
 from expansion_trainer.bottlenecks.engine import Engine, Pixels, Undecodable, engine_of
 from expansion_trainer.dataset.scan import SourceImage
+from expansion_trainer.errors import DatasetChanged
 
 Progress = Callable[[int, int], None]
 """Images done, images in all. Called often: the caller decides what to write down."""
 
 _READERS = 16
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +57,8 @@ def extract(images: Sequence[SourceImage], backbone: Backbone, cache: Cache, pro
     with cache.shelf(fingerprint(backbone, engine.precision), backbone.bottleneck_size) as shelf:
         work = _Work(len(images), backbone, engine, shelf, progress)
         unseen = work.take_seen(images)
-        for loaded in _in_order(lambda index: _load(index, images[index], engine, shelf), unseen, engine):
+        ahead = 2 * engine.batch_size
+        for loaded in _in_order(lambda index: _load(index, images[index], engine, shelf), unseen, ahead):
             shelf.see(images[loaded.index], loaded.digest)
             work.take(loaded)
         return work.finished()
@@ -72,6 +78,59 @@ def extract_arrays(
                 _Loaded(index=index, digest=digest, row=row, pixels=None if row is not None else pixels)
             )
         return work.finished().bottlenecks
+
+
+def extract_copies(
+    images: Sequence[SourceImage],
+    digests: Sequence[str],
+    drawn: Callable[[str], Sequence[Distortion]],
+    backbone: Backbone,
+    cache: Cache,
+    progress: Progress,
+) -> NDArray[np.float32]:
+    """(n, k, D): of every image, whose content is known to be `digests`', the k copies that `drawn` says.
+
+    An image is read only if one of its copies is not kept, and decoded once. Memory: the result, and a few batches of pixels.
+    """
+    each = len(drawn(digests[0])) if digests else 0
+    engine = engine_of(backbone)
+    with cache.shelf(fingerprint(backbone, engine.precision), backbone.bottleneck_size) as shelf:
+        work = _Work(len(images) * each, backbone, engine, shelf, progress)
+
+        def load(index: int) -> list[_Loaded]:
+            return _load_copies(
+                index * each, images[index], digests[index], drawn(digests[index]), shelf, engine
+            )
+
+        for loaded in _in_order(load, range(len(images)), max(1, 2 * engine.batch_size // max(each, 1))):
+            for copy in loaded:
+                work.take(copy)
+        return work.finished().bottlenecks.reshape(len(images), each, -1)
+
+
+def _load_copies(
+    first: int, image: SourceImage, digest: str, drawn: Sequence[Distortion], shelf: Shelf, engine: Engine
+) -> list[_Loaded]:
+    keys = [one.key(digest) for one in drawn]
+    rows = [shelf.row(key) for key in keys]
+    missing = [place for place, row in enumerate(rows) if row is None]
+    pixels = _distorted(image, digest, [drawn[place] for place in missing], engine) if missing else []
+    found = dict(zip(missing, pixels, strict=True))
+    return [
+        _Loaded(index=first + place, digest=key, row=rows[place], pixels=found.get(place))
+        for place, key in enumerate(keys)
+    ]
+
+
+def _distorted(
+    image: SourceImage, digest: str, drawn: Sequence[Distortion], engine: Engine
+) -> Sequence[Pixels]:
+    content = image.read()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise DatasetChanged(
+            f"{image.address} was changed during the run, which has seen another content. The next listing starts a new one."
+        )
+    return list(engine.distorted(content, drawn))
 
 
 def fingerprint(backbone: Backbone, precision: str) -> Fingerprint:
@@ -98,14 +157,14 @@ def _load(index: int, image: SourceImage, engine: Engine, shelf: Shelf) -> _Load
         return _Loaded(index=index, digest=digest, why=str(error))
 
 
-def _in_order(load: Callable[[int], _Loaded], indices: Sequence[int], engine: Engine) -> Iterator[_Loaded]:
-    """Reads and decodes ahead in threads, never more than a few batches: memory stays bounded, order deterministic."""
-    ahead: deque[Future[_Loaded]] = deque()
+def _in_order(load: Callable[[int], Read], indices: Sequence[int], most: int) -> Iterator[Read]:
+    """Reads and decodes ahead in threads, never more than `most`: memory stays bounded, order deterministic."""
+    ahead: deque[Future[Read]] = deque()
     with ThreadPoolExecutor(_READERS) as readers:
         try:
             for index in indices:
                 ahead.append(readers.submit(load, index))
-                if len(ahead) >= 2 * engine.batch_size:
+                if len(ahead) >= most:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

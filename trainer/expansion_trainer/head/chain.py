@@ -82,11 +82,13 @@ def joined(first: Labelled, second: Labelled) -> Labelled:
     weights = [np.ones(len(part)) if part.weights is None else part.weights for part in parts]
     groups = [np.arange(len(part)) if part.groups is None else part.groups for part in parts]
     groups[1] = groups[1] + groups[0].max(initial=-1) + 1
+    is_copy = [np.zeros(len(part), bool) if part.is_copy is None else part.is_copy for part in parts]
     return Labelled(
         bottlenecks=np.concatenate([part.bottlenecks for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
         weights=np.concatenate(weights),
         groups=np.concatenate(groups),
+        is_copy=np.concatenate(is_copy),
     )
 
 

@@ -29,6 +29,7 @@ class Evidence:
     kind: Literal["replay", "pack", "unlabelled", "procedural"]
     bottlenecks: Array  # (n, D)
     labels: NDArray[np.int64] | None = None  # (n,), base categories; only of replay and pack known
+    copies: Array | None = None  # (n, k, D), distorted copies of each; they teach and judge nothing
 
 
 def procedural_images(count: int, size: int, seed: int) -> Iterator[Picture]:

@@ -15,7 +15,7 @@ from expansion_trainer.head import calibration as boundary
 from expansion_trainer.head import softmax, witnesses
 from expansion_trainer.head.calibration import Answered, Gaps
 from expansion_trainer.head.evidence import Evidence
-from expansion_trainer.head.material import FOLDS, NEVER, Images, Labelled, Material, material
+from expansion_trainer.head.material import FOLDS, Images, Labelled, Material, material
 from expansion_trainer.head.softmax import OLD, Array, Doubles, Flags, Labels, Rows
 from expansion_trainer.head.witnesses import UNKNOWN
 
@@ -142,12 +142,13 @@ def _path(task: Task) -> Iterator[Candidate]:
 
 
 def _held_out(stuff: Material, whole: Rows, parts: list[Rows]) -> HeldOut:
-    """In the order of stuff.held_out: what was never fitted on, then every fold by the rows fitted without it."""
+    """In the order of stuff.held_out: what was never fitted on, then of every fold, by the rows fitted without it, what is asked."""
     crossed = np.zeros((len(stuff.fitted), stuff.categories), dtype=np.float32)
     for fold, part in enumerate(parts):
-        crossed[stuff.folds == fold] = part.logits(stuff.fitted.bottlenecks[stuff.folds == fold])
+        asked = stuff.asked & (stuff.folds == fold)
+        crossed[asked] = part.logits(stuff.fitted.bottlenecks[asked])
     aside = whole.logits(stuff.aside.bottlenecks)
-    return HeldOut(logits=np.concatenate([aside, crossed[stuff.folds != NEVER]]), images=stuff.held_out)
+    return HeldOut(logits=np.concatenate([aside, crossed[stuff.asked]]), images=stuff.held_out)
 
 
 def _candidate(task: Task, l2: float, rows: Rows, held_out: HeldOut) -> Candidate:

@@ -13,7 +13,7 @@ from scipy.stats import truncnorm
 from expansion_contract.resource import GradientDescent
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import BaseHead
-from expansion_trainer.head.material import Labelled, count
+from expansion_trainer.head.material import Labelled, copies, count
 from expansion_trainer.head.softmax import OLD, Array, Doubles, Labels, Rows, old_side
 from expansion_trainer.head.solved import Made, Point, Solved, finished, judged, kinds
 
@@ -111,7 +111,8 @@ def _images(base: BaseHead | None, images: Labelled) -> Images:
 
 
 def _negatives(evidence: Sequence[Evidence], size: int) -> Labelled:
-    bottlenecks = np.concatenate([np.zeros((0, size), np.float32), *(e.bottlenecks for e in evidence)])
+    everything = (*evidence, *copies(evidence))
+    bottlenecks = np.concatenate([np.zeros((0, size), np.float32), *(e.bottlenecks for e in everything)])
     return Labelled(bottlenecks=bottlenecks, labels=np.full(len(bottlenecks), OLD, dtype=np.int64))
 
 

@@ -32,6 +32,7 @@ class Labelled:
         None  # (n,), at most 1; what weighs less than 1 (drawn from statistics) teaches, but judges nothing
     )
     groups: Labels | None = None  # (n,), rows of one group (copies of one photograph) are held out together
+    is_copy: Flags | None = None  # (n,), distorted copies: held out with their group, but they judge nothing
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -95,8 +96,9 @@ class Material:
     scale: Scale
     fitted: Images  # training images and evidence
     folds: Labels  # of those
+    asked: Flags  # which of those are held out in some fold and judge
     aside: Images  # validation images and calibration evidence
-    held_out: Images  # `aside`, then of `fitted` what lies in some fold
+    held_out: Images  # `aside`, then of `fitted` what is asked
     photographs: bool  # the witnesses are photographs, not procedural images
     counted: Doubles  # how much each witness among `held_out` counts; see witnesses.py
     categories: int  # U, new ones
@@ -127,16 +129,19 @@ def material(
     categories = count(training, validation)
     scale = Scale.of(np.concatenate([training.bottlenecks, *(e.bottlenecks for e in evidence)]))
     photographs = any(is_photographs(e) for e in (*evidence, *calibration))
-    fitted = _images(base, scale, training, [e for e in evidence if len(e.bottlenecks)], photographs)
+    present = [e for e in evidence if len(e.bottlenecks)]
+    fitted = _images(base, scale, training, [*present, *copies(present)], photographs)
     aside = _images(base, scale, validation, calibration, photographs)
-    folds = deal(fitted.targets, _groups(training, len(fitted)), seed)
+    folds = deal(fitted.targets, _groups(training, present), seed)
     folds[fitted.weights < 1] = NEVER
-    held_out = joined([aside, fitted.where(folds != NEVER)])
+    asked = (folds != NEVER) & ~_are_copies(training, present)
+    held_out = joined([aside, fitted.where(asked)])
     seen = held_out.where(held_out.is_witness)
     return Material(
         scale=scale,
         fitted=fitted,
         folds=folds,
+        asked=asked,
         aside=aside,
         held_out=held_out,
         photographs=photographs,
@@ -191,12 +196,38 @@ def deal(targets: Labels, groups: Labels, seed: int) -> Labels:
     return folds
 
 
-def _groups(training: Labelled, rows: int) -> Labels:
-    """Every row on its own but for the groups of training images."""
+def copies(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Each one's copies as evidence of their own, those of one row side by side."""
+    found = []
+    for one in evidence:
+        if one.copies is not None:
+            each, size = one.copies.shape[1:]
+            labels = None if one.labels is None else np.repeat(one.labels, each)
+            bottlenecks = one.copies.reshape(-1, size)
+            found.append(Evidence(kind=one.kind, bottlenecks=bottlenecks, labels=labels))
+    return found
+
+
+def _groups(training: Labelled, evidence: Sequence[Evidence]) -> Labels:
+    """Every row on its own but for the groups of training images, and copies of evidence, which go with their original."""
+    rows = len(training) + sum(len(e.bottlenecks) for e in evidence)
     groups = -1 - np.arange(rows)
     if training.groups is not None:
         groups[: len(training)] = training.groups
-    return groups
+    originals = np.split(groups[len(training) :], np.cumsum([len(e.bottlenecks) for e in evidence])[:-1])
+    of_copies = [
+        np.repeat(own, e.copies.shape[1])
+        for own, e in zip(originals, evidence, strict=False)
+        if e.copies is not None
+    ]
+    return np.concatenate([groups, *of_copies])
+
+
+def _are_copies(training: Labelled, evidence: Sequence[Evidence]) -> Flags:
+    own = np.zeros(len(training), dtype=bool) if training.is_copy is None else training.is_copy
+    originals = sum(len(e.bottlenecks) for e in evidence)
+    copied = sum(len(e.bottlenecks) for e in copies(evidence))
+    return np.concatenate([own, np.zeros(originals, dtype=bool), np.ones(copied, dtype=bool)])
 
 
 def _images(

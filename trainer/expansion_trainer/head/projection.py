@@ -35,7 +35,17 @@ class Projection:
         return replace(images, bottlenecks=self.beside(images.bottlenecks))
 
     def evidence(self, evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
-        return tuple(replace(e, bottlenecks=self.beside(e.bottlenecks)) for e in evidence)
+        return tuple(
+            replace(e, bottlenecks=self.beside(e.bottlenecks), copies=self._copies(e.copies))
+            for e in evidence
+        )
+
+    def _copies(self, copies: Array | None) -> Array | None:
+        """(n, k, D) -> (n, k, D + P)."""
+        if copies is None:
+            return None
+        rows, each, size = copies.shape
+        return self.beside(copies.reshape(-1, size)).reshape(rows, each, size + self.dimensions)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -190,8 +190,10 @@ def _best(task: _Task) -> Solved:
 
 
 def _statistics(training: Labelled, categories: int) -> Statistics:
-    """Of real images."""
+    """Of real images, each once."""
     real = np.ones(len(training), bool) if training.weights is None else training.weights >= 1
+    if training.is_copy is not None:
+        real &= ~training.is_copy
     return sums.of(training.bottlenecks[real], training.labels[real], categories)
 
 
