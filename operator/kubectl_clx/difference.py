@@ -11,6 +11,7 @@ from typing import Any
 
 from expansion_contract.resource import ClassifierExpansion, Output, ServingMode, UpdatePolicy
 from expansion_operator import derived, policies, starts
+from expansion_operator.asked import asked
 from expansion_operator.conditions import Finding, Stage
 from expansion_operator.manifests.serving import deployment
 from expansion_operator.observed import Apply, Observed, Publish, Settings, WriteServing
@@ -126,7 +127,11 @@ def _outcome(seen: Observed, anyway: frozenset[Outcome], told: Told, now: dateti
     if finding is not None and (obstacle := _obstacle(seen, finding, told)):
         return obstacle
     starts = any(step.effect is Effect.TRAIN for step in anyway)
-    return _serving(told) or _gate(seen, told, starts) or Outcome(effect=Effect.NOTHING, says=_nothing(seen))
+    return (
+        _serving(told)
+        or _gate(seen, told, starts)
+        or Outcome(effect=Effect.NOTHING, says=_nothing(seen, told))
+    )
 
 
 def _suspended(told: Told) -> Outcome:
@@ -210,7 +215,10 @@ def _gate(seen: Observed, told: Told, starts: bool) -> Outcome | None:
     return None
 
 
-def _nothing(seen: Observed) -> str:
+def _nothing(seen: Observed, told: Told) -> str:
+    waits = told.live.status.phase in {"Queued", "Pending"} and asked(told.live) != asked(told.edited)
+    if seen.job is not None and waits:
+        return f"Job {seen.job.name} is made anew if no pod of it has begun. Neither the model nor what is served changes."
     if seen.job is not None:
         return "The run under way goes on; the edit changes neither it nor what is served."
     return "Neither a model nor what is served changes."

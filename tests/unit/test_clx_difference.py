@@ -274,6 +274,19 @@ def test_an_edit_while_a_run_is_under_way_says_whether_it_goes_on() -> None:
     )
 
 
+def test_an_edit_of_what_a_waiting_job_was_made_from_says_that_it_is_made_anew() -> None:
+    world = World()
+    world.look()
+    world.look()
+    (waiting,) = world.jobs.values()
+    said = predicted(world, compute={"gpusPerWorker": 0})
+    assert said.effect is Effect.NOTHING
+    assert said.says.startswith(f"Job {waiting.name} is made anew if no pod of it has begun.")
+    world.pass_time()
+    world.look()
+    assert "made anew" not in predicted(world, compute={"gpusPerWorker": 0}).says
+
+
 @pytest.mark.parametrize("looks", [0, 1], ids=["not created yet", "created"])
 def test_a_run_that_is_about_to_start_is_held_to_the_new_thresholds(looks: int) -> None:
     world = settled()

@@ -199,7 +199,7 @@ def explained(error: BotoCoreError | ClientError, address: str, endpoint: str) -
     if isinstance(error, SSLError):
         return StorageRefused(
             f"{endpoint} shows a certificate that is not trusted ({_first_line(error)}). If it is signed by a private authority,"
-            " put its certificate as ca.crt into a Secret and name that in spec.storage.caSecretName.",
+            " put that authority's certificate as ca.crt into the Secret that spec.storage.caSecretName names.",
             "CertificateUntrusted",
         )
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
