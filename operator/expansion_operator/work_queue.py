@@ -60,6 +60,7 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._hints: dict[Key, list[IsNews]] = {}
+        self._tellers: dict[Key, asyncio.TimerHandle] = {}
 
     @property
     def depth(self) -> int:
@@ -74,9 +75,10 @@ class WorkQueue:
     def add_soon(self, key: Key, delay: float, is_news: IsNews = lambda: True) -> None:
         """The same after a moment in which more is told of it. Not at all if by then nothing of it `is_news` any more."""
         self._hints.setdefault(key, []).append(is_news)
-        asyncio.get_running_loop().call_later(delay, self._tell, key)
+        _call_at_the_earliest(self._tellers, key, delay, self._tell)
 
     def _tell(self, key: Key) -> None:
+        self._tellers.pop(key, None)
         if any(is_news() for is_news in self._hints.pop(key, ())):
             self.add(key)
 
@@ -91,13 +93,7 @@ class WorkQueue:
 
     def add_after(self, key: Key, delay: float) -> None:
         """At the earliest of the times asked for. Nobody told it anything."""
-        loop = asyncio.get_running_loop()
-        timer = self._timers.get(key)
-        if timer and timer.when() <= loop.time() + delay:
-            return
-        if timer:
-            timer.cancel()
-        self._timers[key] = loop.call_later(delay, self._enqueue, key)
+        _call_at_the_earliest(self._timers, key, delay, self._enqueue)
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -136,6 +132,19 @@ class WorkQueue:
                 self.add_after(key, requeue_after)
         finally:
             self._took(time.monotonic() - started)
+
+
+def _call_at_the_earliest(
+    timers: dict[Key, asyncio.TimerHandle], key: Key, delay: float, call: Callable[[Key], None]
+) -> None:
+    """One timer for each key: of two times the earlier."""
+    loop = asyncio.get_running_loop()
+    timer = timers.get(key)
+    if timer and timer.when() <= loop.time() + delay:
+        return
+    if timer:
+        timer.cancel()
+    timers[key] = loop.call_later(delay, call, key)
 
 
 async def resync(

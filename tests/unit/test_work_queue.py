@@ -264,6 +264,45 @@ def test_what_many_are_told_in_a_moment_is_worked_on_once() -> None:
     assert done == [A]
 
 
+def test_what_is_told_after_a_moment_has_ended_begins_a_moment_of_its_own() -> None:
+    done: list[float] = []
+
+    async def work(_: Key) -> None:
+        done.append(asyncio.get_running_loop().time())
+
+    queue = WorkQueue(work)
+
+    async def script() -> None:
+        queue.add_soon(A, 0.2)
+        await asyncio.sleep(0.15)
+        queue.add_soon(A, 0.2)
+        await asyncio.sleep(0.1)
+        queue.add_soon(A, 0.2)
+        await asyncio.sleep(0.5)
+
+    run(queue, script)
+    assert len(done) == 2
+    assert done[1] - done[0] >= 0.2
+
+
+def test_of_two_moments_the_one_that_ends_first_counts() -> None:
+    done: list[Key] = []
+
+    async def work(key: Key) -> None:
+        done.append(key)
+
+    queue = WorkQueue(work)
+
+    async def script() -> None:
+        queue.add_soon(A, 60)
+        queue.add_soon(A, 0.02)
+        await asyncio.sleep(0.2)
+        assert done == [A]
+
+    run(queue, script)
+    assert done == [A]
+
+
 def test_a_hint_that_is_no_news_any_more_leaves_the_time_of_a_key_as_it_was() -> None:
     seen: list[str] = []
     queue = comes_back_once(seen, after=0.1)
