@@ -44,7 +44,7 @@ async def run(given: Options) -> None:
     cluster = Cluster(clients(), given.namespaces, renew=clients)
     metrics, watchers = OperatorMetrics(), handlers.Watchers(given.namespaces)
     elector = _elector(given)
-    reconciler = _reconciler(cluster, metrics, given, elector.is_leading if elector else lambda: True)
+    reconciler = _reconciler(cluster, metrics, given, elector)
     pool = ThreadPoolExecutor(max_workers=given.workers, thread_name_prefix="reconcile")
     queue = _queue(pool, reconciler, metrics, given)
     metrics.depth, metrics.watchers = lambda: queue.depth, watchers.up
@@ -147,7 +147,7 @@ def _reconciler(
     cluster: Cluster,
     metrics: OperatorMetrics,
     given: Options,
-    leads: Callable[[], bool],
+    elector: Elector | None,
     chance: Callable[[], float] = random.random,
 ) -> Reconciler:
     return Reconciler(
@@ -157,7 +157,8 @@ def _reconciler(
         ask=ask,
         clock=Clock(now=lambda: datetime.now(UTC), monotonic=time.monotonic),
         audience=metrics.expansions,
-        leads=leads,
+        leads=elector.is_leading if elector else lambda: True,
+        term=elector.term if elector else lambda: 0,
         full_look_after=lambda: given.full_look_seconds * (0.9 + 0.2 * chance()),
     )
 

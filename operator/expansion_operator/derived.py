@@ -137,7 +137,14 @@ def serving_document(observed: Observed) -> ServingDocument | None:
         last_version=last_version(observed),
         given=list(starts.given(observed)),
         pinned=observed.expansion.spec.serving.version is not None,
+        term=observed.term,
     )
+
+
+def told_by_us(observed: Observed) -> ServingDocument | None:
+    """What the model servers are told, as if we had written it and not whoever led before."""
+    told = observed.serving_document
+    return None if told is None else told.model_copy(update={"term": observed.term})
 
 
 def missing_pin(observed: Observed) -> str | None:

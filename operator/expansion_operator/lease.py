@@ -90,12 +90,17 @@ class Elector:
         self._store, self.identity, self._clock, self._wall = store, identity, clock, wall
         self._sighting: Sighting | None = None
         self._renewed: float | None = None
+        self._term = 0
         self._heard = clock()
         self._stop = threading.Event()
 
     def is_leading(self) -> bool:
         """True only while no rival can have taken the Lease."""
         return self._renewed is not None and self._clock() - self._renewed < RENEW_DEADLINE
+
+    def term(self) -> int:
+        """How often the Lease had changed hands when we took it: whoever leads after us has a higher one."""
+        return self._term
 
     def has_led(self) -> bool:
         return self._renewed is not None
@@ -121,7 +126,11 @@ class Elector:
         self._heard = self._clock()
         if lease is not None and record_of(lease)[0] != self.identity and not self._has_run_out(lease, now):
             return False
-        return self._store.write(taken(lease, self.identity, self._at()))
+        wanted = taken(lease, self.identity, self._at())
+        if not self._store.write(wanted):
+            return False
+        self._term = wanted["spec"]["leaseTransitions"]
+        return True
 
     def _has_run_out(self, lease: Body, now: float) -> bool:
         record = record_of(lease)

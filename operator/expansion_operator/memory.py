@@ -30,10 +30,13 @@ class Rest:
     access: Access
     digest: str
     base: tuple[object, ...]
+    told: str | None
+    """The tag of serving.json."""
 
     @classmethod
     def of(cls, seen: Observed, digest: str, access: Access) -> "Rest":
-        return cls(document=_asked(seen.expansion), access=access, digest=digest, base=base_of(seen))
+        document, base = _asked(seen.expansion), base_of(seen)
+        return cls(document=document, access=access, digest=digest, base=base, told=seen.serving_tag)
 
     @property
     def expansion(self) -> ClassifierExpansion:

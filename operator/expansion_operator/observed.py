@@ -131,6 +131,8 @@ class Observed:
         frozenset()
     )  # of versions that are half removed, or whose publication was killed
     serving_document: ServingDocument | None = None
+    serving_tag: str | None = None  # of serving.json as it was read; None: there is none
+    term: int = 0  # of the Lease, while we hold it
     held_versions: frozenset[int] = frozenset()  # that runs of other resources are growing
     deployment: DeploymentSeen | None = None
     service_exists: bool = False

@@ -49,7 +49,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
     actions = (
         *_hold(observed, finding),
         *_deletions(observed, unwanted, now),
-        *_asked_version(observed, finding),
+        *_told_at_once(observed, finding),
         *_model_servers(observed, finding, settings),
         *_next_step(observed, finding, settings, now),
         *_outdated_versions(observed, finding),
@@ -116,14 +116,25 @@ def _next_step(
     return ()
 
 
-def _asked_version(observed: Observed, finding: Finding | None) -> tuple[WriteServing, ...]:
-    """What spec.serving.version asks for, and its end, are told at once, whatever becomes of the current run."""
-    told, document = observed.serving_document, derived.serving_document(observed)
+def _told_at_once(observed: Observed, finding: Finding | None) -> tuple[WriteServing, ...]:
+    """Whatever becomes of the current run: what spec.serving.version asks for, its end, and that we lead now."""
+    told, document = derived.told_by_us(observed), derived.serving_document(observed)
     asked = observed.expansion.spec.serving.version is not None or (told is not None and told.pinned)
     is_next_step = _goes_on(observed, finding) is Next.WRITE_SERVING
-    if not asked or is_next_step or document is None or document == told or _is_refused(finding):
+    if is_next_step or _is_refused(finding):
         return ()
+    if not asked or document is None or document == told:
+        return _in_our_own_name(observed)
     return (WriteServing(document=document),)
+
+
+def _in_our_own_name(observed: Observed) -> tuple[WriteServing, ...]:
+    """The same as whoever led before: what that one may still be writing is in place of a document that is there no more."""
+    told, metadata = derived.told_by_us(observed), observed.expansion.metadata
+    if told is None or told == observed.serving_document:
+        return ()
+    is_ours = (told.owner.namespace, told.owner.name) == (metadata.namespace, metadata.name)
+    return (WriteServing(document=told),) if is_ours else ()
 
 
 def _is_refused(finding: Finding | None) -> bool:

@@ -37,7 +37,7 @@ def not_published(observed: Observed, _: datetime) -> Finding | None:
 def not_announced(observed: Observed, _: datetime) -> Finding | None:
     """serving.json must name the version and remember the last number ever given."""
     document = derived.serving_document(observed)
-    if document is None or document == observed.serving_document:
+    if document is None or document == derived.told_by_us(observed):
         return None
     return _publishing(f"The model servers are being told of version {document.version}.", Next.WRITE_SERVING)
 

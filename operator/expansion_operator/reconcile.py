@@ -44,7 +44,7 @@ from expansion_operator.observed import (
 from expansion_operator.queueing import GROUP
 from expansion_operator.serving_status import Ask
 from expansion_operator.storage import Access, Listed, Listings, Storage, StorageTrouble
-from expansion_storage import StorageError
+from expansion_storage import ObjectChanged, StorageError
 
 Body = dict[str, Any]
 Planner = Callable[[Observed, Settings, datetime], Plan]
@@ -88,6 +88,8 @@ class Reconciler:
     audience: Audience
     leads: Callable[[], bool] = lambda: True
     """May this operator still act? Asked before every step: it may have slept through its Lease."""
+    term: Callable[[], int] = lambda: 0
+    """Of its Lease: what it tells the model servers carries it."""
     full_look_after: Callable[[], float] = lambda: FULL_LOOK
     neighbours: Neighbours = field(default_factory=Neighbours)
     listings: Listings = field(default_factory=Listings)
@@ -159,7 +161,7 @@ class Reconciler:
         plan = self._plan(observed)
         refusals, wrote = self._act(plan.actions, observed)
         for _ in range(STEPS_AT_ONCE):
-            if not wrote or refusals:
+            if not _is_to_be_looked_at_again(refusals, wrote):
                 break
             observed = self._stored_again(observed, memory)
             plan = self._plan(observed)
@@ -214,6 +216,7 @@ class Reconciler:
         try:
             storage = Storage(expansion, rest.access)
             listed = self.listings.get(storage, expansion, now, float("-inf"))
+            is_told = storage.serving().tag == rest.told
             if expansion.spec.base.expansion_ref is None:
                 is_same_base = (
                     base_of(self.bases.seen(Observed(expansion=expansion), storage, None)) == rest.base
@@ -222,7 +225,7 @@ class Reconciler:
                 is_same_base = True  # an event tells of it
         except StorageError:
             return False
-        return is_same_base and listed.listing.digest == rest.digest
+        return is_told and is_same_base and listed.listing.digest == rest.digest
 
     def _stored_again(self, observed: Observed, memory: Memory) -> Observed:
         """The same after our own writing to storage."""
@@ -326,7 +329,9 @@ class Reconciler:
             listed = self.listings.get(storage, seen.expansion, now, newer_than, seen.base)
             seen, memory.list_again = self._with_listing(seen, listed), False
         versions, remains = storage.versions()
-        seen = replace(seen, versions=versions, remains=remains, serving_document=storage.serving())
+        seen = replace(seen, versions=versions, remains=remains, term=self.term())
+        serving = storage.serving()
+        seen = replace(seen, serving_document=serving.document, serving_tag=serving.tag)
         wanted = starts.on_schedule(starts.identified(seen), jobs, self.clock.now())
         current = starts.with_earlier_run(wanted, jobs)
         behind = self._seen_of_run(current, storage, jobs)
@@ -450,7 +455,7 @@ class Reconciler:
             case Publish(run_id=run_id, version=version):
                 storage.publish(run_id, version, _rfc3339(self.clock.now()))
             case WriteServing(document=document):
-                storage.write_serving(document)
+                storage.write_serving(document, observed.serving_tag)
             case Prune(version=version):
                 storage.prune(version)
 
@@ -467,6 +472,12 @@ class Reconciler:
         """Only a resource stored under an older definition gets here: today's refuses it when it is applied."""
         status = invalid_status(body, " ".join(sentences(error)), _rfc3339(self.clock.now()))
         return AGAIN_SOON if self.cluster.write_status(body, status) is None else None
+
+
+def _is_to_be_looked_at_again(refusals: tuple[Trouble, ...], wrote: bool) -> bool:
+    """After our own writing to storage, and after somebody else's: then what was planned is of yesterday, and nobody's trouble."""
+    overtaken = any(refusal.reason == ObjectChanged.reason for refusal in refusals)
+    return overtaken or (wrote and not refusals)
 
 
 def _unreadable(seen: Observed, error: Exception, memory: Memory) -> Observed:

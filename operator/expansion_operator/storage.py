@@ -4,10 +4,12 @@ What the store answers leaves as `StorageTrouble`: one word, a sentence for the 
 """
 
 import base64
+import logging
 import ssl
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,15 @@ from expansion_contract.run import TrainingRun
 from expansion_contract.version import ServingDocument
 from expansion_operator.derived import poll_seconds
 from expansion_operator.observed import BaseSeen, ReportSeen, Trouble, VersionSeen
-from expansion_storage import Credentials, Entry, ObjectMissing, StorageError, StorageRefused, open_prefix
+from expansion_storage import (
+    Credentials,
+    Entry,
+    ObjectChanged,
+    ObjectMissing,
+    StorageError,
+    StorageRefused,
+    open_prefix,
+)
 from expansion_storage.prefix import Prefix
 from expansion_storage.publication import prune, publish, shelf
 
@@ -31,6 +41,8 @@ SecretData = dict[str, str]
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 CA_KEY = "ca.crt"
 _JSON = "application/json"
+
+logger = logging.getLogger(__name__)
 
 
 class StorageTrouble(Exception):
@@ -137,6 +149,25 @@ class _Arrivals:
             yield role, entry
 
 
+@cache
+def _say_unfenced(store: str) -> None:
+    """Once."""
+    logger.warning(
+        "%s replaced an object although it was told to write only where none is: it ignores If-None-Match, so an operator that slept"
+        " through its Lease may overwrite there what its successor wrote, until the successor's next look. Use a store that knows"
+        " conditional writes.",
+        store,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingSeen:
+    """serving.json; without a tag there is none."""
+
+    document: ServingDocument | None = None
+    tag: str | None = None
+
+
 class Storage:
     """The storage of one resource."""
 
@@ -154,6 +185,12 @@ class Storage:
         """Raises if runs and versions could not be written: better before the Job than at its end."""
         probe = layout.run(f".probe-{self._expansion.metadata.uid}")
         self._output.write(probe, b"May this resource write here?\n", "text/plain")
+        try:
+            self._output.replace(probe, b"And only where nothing is?\n", None, "text/plain")
+        except ObjectChanged:
+            pass
+        else:
+            _say_unfenced(self._expansion.spec.storage.endpoint_url or self._output.uri)
         self._output.delete(probe)
 
     def report(self, run_id: str) -> ReportSeen | None:
@@ -175,10 +212,13 @@ class Storage:
         seen = (VersionSeen(manifest=manifest, manifest_sha256=digest) for manifest, digest in found.versions)
         return tuple(seen), found.remains
 
-    def serving(self) -> ServingDocument | None:
-        content = self._read(layout.SERVING)
+    def serving(self) -> ServingSeen:
         try:
-            return None if content is None else ServingDocument.model_validate_json(content)
+            seen = self._output.read_tagged(layout.SERVING)
+        except ObjectMissing:
+            return ServingSeen()
+        try:
+            return ServingSeen(document=ServingDocument.model_validate_json(seen.content), tag=seen.tag)
         except ValidationError as error:
             raise StorageRefused(
                 f"{self._output.address(layout.SERVING)} cannot be read ({sentences(error)[0]}) Restore it, or delete it: it is"
@@ -198,15 +238,16 @@ class Storage:
         owner = run.Owner(namespace=self._expansion.metadata.namespace, name=self._expansion.metadata.name)
         publish(self._output, seen.report, owner, version, at)
 
-    def write_serving(self, document: ServingDocument) -> None:
-        self._output.write(layout.SERVING, document.to_json(), _JSON)
+    def write_serving(self, document: ServingDocument, tag: str | None) -> None:
+        """In place of what was read under `tag`; raises ObjectChanged if it is there no more."""
+        self._output.replace(layout.SERVING, document.to_json(), tag, _JSON)
 
     def prune(self, version: int) -> None:
         prune(self._output, version)
 
     def owner(self) -> run.Owner | None:
         """Whose versions lie here; None before anything was published."""
-        document = self.serving()
+        document = self.serving().document
         return document.owner if document else None
 
     def clear(self, most: int) -> bool:

@@ -91,6 +91,8 @@ class Line:
     """What every call meets, as long as it stands here."""
     dead: bool = False
     """The operator was killed: nothing that its threads still ask for is done."""
+    gate: Callable[[Call], object] = lambda _: None
+    """Every call waits here before it is passed on."""
     met: Call | None = None
     _again: int = 0
     _answers: dict[str, list[Answer]] = field(default_factory=dict)
@@ -226,6 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
         if line.dead:
             self._refuse(call, "403")
             return
+        line.gate(call)
         self._meet(line, call, fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _handle  # noqa: N815

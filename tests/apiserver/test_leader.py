@@ -3,17 +3,22 @@
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from apiserver_expansions import TRAINER, Operator, Team, add_images, install_definition, instant_trainer
-from apiserver_waiting import wait_for
+from apiserver_waiting import condition_of, wait_for
+from faults_wire import Call, Wire
 from kubernetes import client, config
 
+from expansion_contract.version import ServingDocument
 from expansion_development.control_plane import ControlPlane
 from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
@@ -197,6 +202,62 @@ def test_a_leader_that_slept_through_its_lease_ends_when_it_wakes_up(team: Team,
     assert first.process.wait(timeout=30) == 1
     assert "has lost the Lease" in first.log.read_text()
     assert leads(second)
+
+
+@pytest.fixture
+def wire(kubeconfig: Path, moto_store: ObjectStore) -> Iterator[Wire]:
+    known = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
+    with Wire(known["server"], known["certificate-authority"], moto_store.endpoint) as wire:
+        yield wire
+
+
+@dataclass
+class Gate:
+    """Holds the first write of serving.json on its way to the store until it is opened."""
+
+    held: Call | None = None
+    opened: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, call: Call) -> None:
+        if self.held is None and call.method == "PUT" and "/serving.json" in call.target:
+            self.held = call
+            self.opened.wait()
+
+    @property
+    def answer(self) -> int | None:
+        """The store's, to the call that was held."""
+        return self.held.status if self.held else None
+
+
+def told(team: Team) -> ServingDocument:
+    return ServingDocument.model_validate_json(team.place.read("models/serving.json"))
+
+
+def test_what_a_sleeper_tells_the_model_servers_after_its_successor_has_looked_is_rejected(
+    team: Team, start: Start, wire: Wire
+) -> None:
+    """The successor finds everything as it should be: only that it leads now is news."""
+    first, gate = start("first"), Gate()
+    line = wire.line(team.bucket)
+    replace(team, store=replace(team.store, endpoint=wire.store)).apply()
+    wait_for(lambda: team.served() == 1, "a version to be served", 90)
+    wait_for(lambda: condition_of(team.get(), "Ready").get("status") == "True", "the first to be done", 60)
+    line.gate = gate
+    team.patch(serving={"version": 1})
+    wait_for(lambda: gate.held, "the first to tell of the version that was asked for", 60)
+    assert first.process is not None
+    first.process.send_signal(signal.SIGSTOP)
+    team.patch(serving={"version": None})
+    second = start("second")
+    wait_for(lambda: told(team).term == 1, "the second to have looked", 120)
+    wanted = told(team)
+    assert (wanted.version, wanted.pinned, leads(second)) == (1, False, True)
+    gate.opened.set()
+    wait_for(lambda: gate.answer, "the sleeper's write to arrive", 60)
+    assert (gate.answer, told(team)) == (412, wanted)
+    first.process.send_signal(signal.SIGCONT)
+    assert first.process.wait(timeout=30) == 1
+    assert told(team) == wanted
 
 
 class Sleepy(client.ApiClient):

@@ -14,6 +14,7 @@ from expansion_development.control_plane import say
 from expansion_development.object_store import ObjectStore
 from expansion_storage import (
     Credentials,
+    ObjectChanged,
     ObjectMissing,
     Prefix,
     StorageRefused,
@@ -82,6 +83,21 @@ def test_the_etag_changes_with_the_content(place: Prefix) -> None:
     assert before is not None
     assert after is not None
     assert before.etag != after.etag
+
+
+def test_only_what_was_read_is_replaced_and_nothing_only_by_the_first(place: Prefix) -> None:
+    place.replace("x", b"one", None)
+    read = place.read_tagged("x")
+    place.replace("x", b"two", read.tag)
+    place.replace("x", b"two", read.tag)  # the answer was lost
+    for tag in (read.tag, None):
+        with pytest.raises(ObjectChanged, match="/some/prefix/x has been written by somebody else"):
+            place.replace("x", b"three", tag)
+    assert (read.content, place.read("x")) == (b"one", b"two")
+    place.delete("x")
+    with pytest.raises(ObjectChanged):
+        place.replace("x", b"three", read.tag)
+    assert place.find("x") is None
 
 
 def test_more_than_a_thousand_objects_are_listed_in_order(store: ObjectStore, place: Prefix) -> None:

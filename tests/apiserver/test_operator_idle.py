@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from kubernetes import client, config
 from expansion_contract import environment, layout
 from expansion_contract.report import Progress
 from expansion_contract.resource import ClassifierExpansion
+from expansion_contract.version import ServingDocument
 from expansion_development import processes
 from expansion_development.control_plane import ControlPlane
 from expansion_development.kubernetes_api import Api
@@ -27,6 +28,7 @@ from expansion_operator.observed import Settings
 from expansion_operator.plan import plan
 from expansion_operator.reconcile import FULL_LOOK, Clock, Reconciler
 from expansion_operator.waits import BUSY, PROGRESS
+from expansion_storage import Credentials
 from expansion_storage.s3 import client as s3_client
 
 pytestmark = pytest.mark.apiserver
@@ -174,6 +176,46 @@ def test_everything_is_looked_at_once_an_hour_all_the_same(driven: Driven) -> No
 
 def advance(driven: Driven) -> None:
     driven.seconds += driven.glance() or 0
+
+
+def test_what_somebody_else_told_the_model_servers_is_found_without_an_event(driven: Driven) -> None:
+    wanted = told(driven.team)
+    tell(driven.team, wanted.model_copy(update={"version": 7}))
+    driven.seconds += driven.look() or 0
+    assert told(driven.team) == wanted, "by a look at everything"
+    tell(driven.team, wanted.model_copy(update={"version": 7}))
+    driven.seconds += POLL
+    driven.glance()
+    assert told(driven.team) == wanted
+
+
+def test_a_write_that_somebody_overtakes_is_planned_again_and_is_nobodys_trouble(driven: Driven) -> None:
+    team, before = driven.team, told(driven.team)
+    theirs = before.model_copy(update={"term": 7})
+    other = replace(team.store, credentials=Credentials(access_key_id="other", secret_access_key="other"))
+    overtaken: list[str] = []
+
+    def overtake(params: dict[str, Any], **_: Any) -> None:
+        if not overtaken and params["url_path"].endswith("/serving.json"):
+            overtaken.append(params["url_path"])
+            tell(replace(team, store=other), theirs)
+
+    events = s3_client(team.store.access, team.store.credentials, None).meta.events
+    events.register("before-call.s3.PutObject", overtake, unique_id="overtake")
+    team.patch(serving={"version": 1})
+    driven.look()
+    events.unregister("before-call.s3.PutObject", unique_id="overtake")
+    assert overtaken
+    assert told(team) == before.model_copy(update={"pinned": True})
+    assert condition_of(team.get(), "Ready")["status"] == "True"
+
+
+def told(team: Team) -> ServingDocument:
+    return ServingDocument.model_validate_json(team.place.read("models/serving.json"))
+
+
+def tell(team: Team, document: ServingDocument) -> None:
+    team.place.write("models/serving.json", document.to_json())
 
 
 def test_other_images_are_found_without_an_event(driven: Driven) -> None:

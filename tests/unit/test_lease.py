@@ -62,6 +62,18 @@ def test_the_first_takes_it_and_the_second_waits(clock: Clock) -> None:
     assert (first.is_leading(), second.is_leading()) == (True, False)
 
 
+def test_whoever_leads_later_has_a_higher_term(clock: Clock) -> None:
+    first, second = electors(ApiServer(), clock, "a", "b")
+    first.attempt()
+    second.attempt()
+    clock.seconds += DURATION
+    assert second.attempt()
+    assert (first.term(), second.term()) == (0, 1)
+    second.give_back()
+    assert first.attempt()
+    assert (first.term(), second.term()) == (2, 1)
+
+
 def test_a_silent_holder_is_replaced_after_its_duration_and_not_before(clock: Clock) -> None:
     first, second = electors(ApiServer(), clock, "a", "b")
     first.attempt()

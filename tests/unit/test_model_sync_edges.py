@@ -70,6 +70,12 @@ def test_the_document_is_read_as_it_was_written(tmp_path: Path):
     assert desired.read(store, "flowers") == DOCUMENT
 
 
+def test_another_leader_that_says_the_same_wants_nothing_else(tmp_path: Path):
+    store = FolderPrefix(tmp_path)
+    store.write(layout.SERVING, DOCUMENT.model_copy(update={"term": 3}).to_json())
+    assert desired.read(store, "flowers") == DOCUMENT
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

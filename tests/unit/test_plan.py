@@ -38,6 +38,7 @@ from operator_values import (
 from expansion_contract.dataset import Problem
 from expansion_contract.exit_codes import ExitCode
 from expansion_contract.resource import FINALIZER, RETRAIN_ANNOTATION, HistoryEntry, RunStatus
+from expansion_contract.run import Owner
 from expansion_contract.version import AgentStatus, ServingDocument
 from expansion_operator import starts
 from expansion_operator.conditions import stamp
@@ -657,6 +658,42 @@ def test_the_model_servers_are_told_of_a_committed_version() -> None:
     result = planned(committed)
     assert only(result, Publish, WriteServing) == (WriteServing(document=document(2, OTHER_RUN)),)
     assert says(result, "Published") == ("Unknown", "Publishing")
+
+
+OTHERS = document().model_copy(update={"term": 4})
+"""Told by an operator that led before."""
+
+
+@pytest.mark.parametrize("term", [5, 0])
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param(SETTLED, id="at rest"),
+        pytest.param(CHANGED, id="about to train"),
+        pytest.param(respecified(SETTLED, suspend=True), id="suspended"),
+        pytest.param(respecified(SETTLED, serving={"version": 9}), id="asked for what is not there"),
+    ],
+)
+def test_what_another_leader_told_is_told_again_in_our_own_name_once(seen: Observed, term: int) -> None:
+    theirs = replace(seen, serving_document=OTHERS, term=term)
+    ours = OTHERS.model_copy(update={"term": term})
+    before, result = planned(seen), planned(theirs)
+    assert only(result, WriteServing) == (WriteServing(document=ours),)
+    assert result.status == before.status
+    assert planned(replace(theirs, serving_document=ours)).actions == before.actions
+
+
+def test_something_new_is_told_in_our_own_name_and_nothing_else() -> None:
+    committed = replace(CHANGED, report=reported(OTHER_RUN), versions=(version(), version(2, OTHER_RUN)))
+    result = planned(replace(committed, serving_document=OTHERS, term=5))
+    ours = document(2, OTHER_RUN).model_copy(update={"term": 5})
+    assert only(result, WriteServing) == (WriteServing(document=ours),)
+
+
+def test_what_another_resource_told_is_not_told_again() -> None:
+    strangers = OTHERS.model_copy(update={"owner": Owner(namespace="team", name="trees")})
+    seen = replace(CHANGED, serving_document=strangers, term=5)
+    assert only(planned(seen), WriteServing) == ()
 
 
 def test_the_model_in_status_is_one_that_the_servers_were_told_of() -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ from moto.server import ThreadedMotoServer
 from expansion_contract import layout
 from expansion_contract.report import File, RunReport
 from expansion_contract.run import Owner, PublishedBase, StorageAccess
-from expansion_storage import Credentials, Prefix, StorageRefused, StorageUnavailable, open_prefix
+from expansion_storage import (
+    Credentials,
+    ObjectChanged,
+    Prefix,
+    StorageRefused,
+    StorageUnavailable,
+    open_prefix,
+)
 from expansion_storage.publication import prune, publish, published, shelf
 
 OWNER = Owner(namespace="default", name="digits")
@@ -81,6 +88,34 @@ def test_a_number_that_another_run_has_is_refused(output: Prefix) -> None:
         publish(output, candidate(output, "r2"), OWNER, 1, AT)
 
 
+class Slow:
+    """A prefix whose commit comes after somebody else's."""
+
+    def __init__(self, inner: Prefix, meanwhile: Callable[[], object]) -> None:
+        self._inner, self._meanwhile = inner, meanwhile
+
+    def replace(self, *arguments: Any) -> None:
+        self._meanwhile()
+        self._inner.replace(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+def test_a_version_that_somebody_else_committed_meanwhile_stays_theirs(output: Prefix) -> None:
+    ours, theirs = candidate(output), candidate(output, "r2")
+    slow: Any = Slow(output, lambda: publish(output, theirs, OWNER, 1, AT))
+    with pytest.raises(ObjectChanged, match=r"versions/1/manifest\.json has been written by somebody else"):
+        publish(slow, ours, OWNER, 1, AT)
+    assert [manifest.run_id for manifest, _ in published(output)] == ["r2"]
+
+
+def test_a_commit_whose_answer_was_lost_is_no_loss(output: Prefix) -> None:
+    report = candidate(output)
+    slow: Any = Slow(output, lambda: publish(output, report, OWNER, 1, AT))
+    assert publish(slow, report, OWNER, 1, AT) == published(output)[0][0]
+
+
 def test_what_a_killed_publication_left_is_overwritten_and_swept(output: Prefix) -> None:
     output.write(layout.version(1, "saved_model.pb"), b"of another candidate")
     output.write(layout.version(1, "variables/variables.data"), b"stray")
@@ -117,7 +152,7 @@ class KilledAfter:
                 raise Killed
             return inner(*arguments)
 
-        return counted if name in {"copy", "write", "delete"} else inner
+        return counted if name in {"copy", "write", "replace", "delete"} else inner
 
 
 @pytest.mark.parametrize("calls", range(4))

@@ -11,10 +11,12 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from plain_stores import plain_store
 
 from expansion_contract.run import StorageAccess
 from expansion_storage import (
     Credentials,
+    ObjectChanged,
     ObjectMissing,
     Prefix,
     StorageRefused,
@@ -90,6 +92,70 @@ def test_the_etag_changes_with_the_content(place: Prefix):
     place.write("a", b"22")
     assert before is not None
     assert place.find("a") != before
+
+
+def test_only_what_was_read_is_replaced(place: Prefix):
+    place.replace("a", b"1", None)
+    first = place.read_tagged("a")
+    assert first.content == b"1"
+    place.replace("a", b"2", first.tag)
+    with pytest.raises(ObjectChanged, match=r"a has been written by somebody else since it was read"):
+        place.replace("a", b"3", first.tag)
+    assert place.read("a") == b"2"
+
+
+def test_nothing_is_replaced_only_by_the_first(place: Prefix):
+    place.replace("a", b"1", None)
+    with pytest.raises(ObjectChanged):
+        place.replace("a", b"2", None)
+    assert place.read("a") == b"1"
+
+
+def test_what_is_gone_is_not_replaced(place: Prefix):
+    place.write("a", b"1")
+    tag = place.read_tagged("a").tag
+    place.delete("a")
+    with pytest.raises(ObjectChanged):
+        place.replace("a", b"2", tag)
+    assert place.find("a") is None
+
+
+def test_a_replacement_whose_answer_was_lost_is_done_again(place: Prefix):
+    place.write("a", b"1")
+    tag = place.read_tagged("a").tag
+    for _ in range(2):
+        place.replace("a", b"2", tag)
+        place.replace("b", b"1", None)
+    assert (place.read("a"), place.read("b")) == (b"2", b"1")
+
+
+def test_of_many_who_replace_the_same_one_wins(tmp_path: Path, access: StorageAccess):
+    place = open_prefix(str(tmp_path), access)
+    place.write("a", b"0")
+    tag = place.read_tagged("a").tag
+
+    def won(number: int) -> bool:
+        try:
+            place.replace("a", f"{number + 1}".encode(), tag)
+        except ObjectChanged:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        wins = [number for number, has in enumerate(threads.map(won, range(50))) if has]
+    assert [place.read("a")] == [f"{number + 1}".encode() for number in wins]
+
+
+def test_a_store_without_conditional_writes_is_written_to_and_the_log_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+):
+    with plain_store(refuses_conditions=True) as store:
+        place = open_prefix("s3://bucket/models/", StorageAccess(endpoint_url=store.endpoint), KEYS)
+        place.replace("a", b"1", None)
+        place.replace("a", b"2", '"tag"')
+    assert store.objects == {"/bucket/models/a": b"2"}
+    (said,) = caplog.messages
+    assert f"{store.endpoint} does not implement conditional writes (If-Match, If-None-Match)" in said
 
 
 def test_a_listing_and_a_look_at_one_object_tell_one_time(place: Prefix):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from contract_values import expansion, report
+from plain_stores import plain_store
 
 from expansion_contract import layout, run
 from expansion_contract.labels import vocabulary
@@ -17,8 +18,8 @@ from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.version import ServingDocument
 from expansion_development.certificates import private_authority
 from expansion_operator.observed import BaseSeen
-from expansion_operator.storage import Access, Listings, Storage, StorageTrouble, access
-from expansion_storage import StorageRefused
+from expansion_operator.storage import Access, Listings, ServingSeen, Storage, StorageTrouble, access
+from expansion_storage import ObjectChanged, StorageRefused
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 NEVER = float("-inf")
@@ -245,7 +246,7 @@ def test_a_listing_from_before_the_trainers_word_is_not_used(bucket: Path) -> No
 
 def test_what_a_run_leaves_is_read_and_what_is_not_there_is_not(bucket: Path) -> None:
     storage = storage_of(bucket)
-    assert (storage.report("r1"), storage.progress("r1"), storage.serving()) == (None, None, None)
+    assert (storage.report("r1"), storage.progress("r1"), storage.serving()) == (None, None, ServingSeen())
     made = report(run_id="r1")
     write(bucket, layout.run("r1", layout.REPORT), made.to_json())
     seen = storage.report("r1")
@@ -287,6 +288,23 @@ def test_asking_whether_we_may_write_leaves_nothing(bucket: Path) -> None:
     assert [path for path in (bucket / "models").rglob("*") if path.is_file()] == []
 
 
+def test_a_store_that_does_not_see_conditions_is_named_in_the_log_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with plain_store(refuses_conditions=False) as store:
+        spec = expansion(storage={"endpointUrl": store.endpoint, "secretName": "s3"})
+        for _ in range(2):
+            Storage(spec, access(spec, encoded(**KEYS), None)).must_be_writable()
+    (said,) = caplog.messages
+    assert f"{store.endpoint} replaced an object although it was told to write only where none is" in said
+    assert store.objects == {}
+
+
+def test_a_store_that_keeps_conditions_is_not_named(bucket: Path, caplog: pytest.LogCaptureFixture) -> None:
+    storage_of(bucket).must_be_writable()
+    assert caplog.messages == []
+
+
 def test_a_serving_document_that_is_damaged_is_said_to_be(bucket: Path) -> None:
     write(bucket, layout.SERVING, b"{}")
     with pytest.raises(StorageRefused, match=r"serving\.json cannot be read"):
@@ -295,8 +313,19 @@ def test_a_serving_document_that_is_damaged_is_said_to_be(bucket: Path) -> None:
 
 def test_a_serving_document_comes_back_as_it_was_written(bucket: Path) -> None:
     storage = storage_of(bucket)
-    storage.write_serving(DOCUMENT)
-    assert storage.serving() == DOCUMENT
+    storage.write_serving(DOCUMENT, None)
+    assert storage.serving().document == DOCUMENT
+
+
+def test_a_serving_document_that_somebody_else_wrote_since_it_was_read_stays(bucket: Path) -> None:
+    storage = storage_of(bucket)
+    storage.write_serving(DOCUMENT, None)
+    read, theirs = storage.serving(), DOCUMENT.model_copy(update={"term": 2})
+    storage.write_serving(theirs, read.tag)
+    for tag in (read.tag, None):
+        with pytest.raises(ObjectChanged, match=r"serving\.json has been written by somebody else"):
+            storage.write_serving(DOCUMENT.model_copy(update={"version": 4}), tag)
+    assert storage.serving().document == theirs
 
 
 def test_what_was_written_to_an_output_is_removed_step_by_step_and_nothing_else(bucket: Path) -> None:
@@ -306,7 +335,7 @@ def test_what_was_written_to_an_output_is_removed_step_by_step_and_nothing_else(
     for path in (theirs, *ours, models / "versions" / "1" / "saved_model.pb"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
-    storage.write_serving(DOCUMENT)
+    storage.write_serving(DOCUMENT, None)
     assert storage.owner() == Owner(namespace="team", name="flowers")
     assert not storage.clear(4)
     assert storage.owner() is not None, "serving.json goes last: who cleans up must know whose it is"

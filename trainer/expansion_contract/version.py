@@ -39,6 +39,8 @@ class ServingDocument(Lenient):
     """The longest of all versions' lists: an index that was given once belongs to its category for ever."""
     pinned: bool = False
     """spec.serving.version asked for it; the current run's version may be another one."""
+    term: int = 0
+    """How often the Lease had changed hands when its holder wrote this; 0 without one. Says nothing of what is served."""
 
 
 class GoldenImage(Lenient):

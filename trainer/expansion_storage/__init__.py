@@ -4,16 +4,24 @@ Beside the contract the only package that operator, trainer and model-sync share
 """
 
 from expansion_storage.address import Credentials, open_prefix
-from expansion_storage.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
-from expansion_storage.prefix import Entry, Prefix
+from expansion_storage.errors import (
+    ObjectChanged,
+    ObjectMissing,
+    StorageError,
+    StorageRefused,
+    StorageUnavailable,
+)
+from expansion_storage.prefix import Entry, Prefix, Tagged
 
 __all__ = [
     "Credentials",
     "Entry",
+    "ObjectChanged",
     "ObjectMissing",
     "Prefix",
     "StorageError",
     "StorageRefused",
     "StorageUnavailable",
+    "Tagged",
     "open_prefix",
 ]

@@ -1,5 +1,7 @@
 """What can go wrong with storage, said once: the class tells what follows, the message what to do."""
 
+from typing import Self
+
 
 class StorageError(Exception):
     """`reason` is one word for a condition; the message names the address, what happened and what now."""
@@ -21,6 +23,16 @@ class StorageUnavailable(StorageError):
     """The store did not answer, or asked to come back later: worth trying again."""
 
     reason = "StorageUnavailable"
+
+
+class ObjectChanged(StorageError):
+    """It is not what was read any more: somebody else has written it, and whoever wanted to must look again."""
+
+    reason = "ObjectChanged"
+
+    @classmethod
+    def at(cls, address: str) -> Self:
+        return cls(f"{address} has been written by somebody else since it was read; it is read again.")
 
 
 class ObjectMissing(StorageError):

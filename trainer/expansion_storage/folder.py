@@ -1,14 +1,16 @@
 """A local folder that behaves as a bucket does: for laptops and for tests. Writes appear whole."""
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from expansion_storage.errors import ObjectMissing, StorageRefused
-from expansion_storage.prefix import Entry
+from expansion_storage.errors import ObjectChanged, ObjectMissing, StorageRefused
+from expansion_storage.prefix import Entry, Tagged
 
 _READABLE = 0o644
 """A temporary file is its writer's alone; an object is for whoever may read the folder."""
@@ -46,6 +48,10 @@ class FolderPrefix:
         except PermissionError:
             raise StorageRefused(f"{self.address(key)} may not be read; check its permissions.") from None
 
+    def read_tagged(self, key: str) -> Tagged:
+        content = self.read(key)
+        return Tagged(content=content, tag=hashlib.sha256(content).hexdigest())
+
     def find(self, key: str) -> Entry | None:
         path = self._root / key
         if not path.is_file():
@@ -60,6 +66,23 @@ class FolderPrefix:
             partial.write(content)
         Path(partial.name).chmod(_READABLE)
         Path(partial.name).replace(target)
+
+    def replace(
+        self, key: str, content: bytes, tag: str | None, content_type: str = "application/octet-stream"
+    ) -> None:
+        with _alone_in(self._prepared(key).parent):
+            there = self._tagged(key)
+            if there is not None and there.content == content:
+                return
+            if (there.tag if there else None) != tag:
+                raise ObjectChanged.at(self.address(key))
+            self.write(key, content, content_type)
+
+    def _tagged(self, key: str) -> Tagged | None:
+        try:
+            return self.read_tagged(key)
+        except ObjectMissing:
+            return None
 
     def upload(self, key: str, source: Path) -> None:
         target = self._prepared(key)
@@ -88,6 +111,17 @@ class FolderPrefix:
         except PermissionError:
             raise StorageRefused(f"{target.parent} cannot be created; check its permissions.") from None
         return target
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Among those who replace something there, in any process."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _entry(key: str, path: Path) -> Entry:

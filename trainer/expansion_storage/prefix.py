@@ -16,6 +16,14 @@ class Entry:
     modified: float = 0.0  # seconds since 1970, by the store's clock
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tagged:
+    """What an object holds; `tag` is opaque and stands for exactly this content."""
+
+    content: bytes
+    tag: str
+
+
 class Prefix(Protocol):
     """Keys are relative, with '/'. Every method raises a StorageError that names the full address."""
 
@@ -40,12 +48,26 @@ class Prefix(Protocol):
         """Raises ObjectMissing if there is no such object."""
         ...
 
+    def read_tagged(self, key: str) -> Tagged:
+        """The same, with what `replace` must be told. Raises ObjectMissing."""
+        ...
+
     def find(self, key: str) -> Entry | None:
         """The object's size and etag; None if there is no such object."""
         ...
 
     def write(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
         """Whole or not at all: no reader sees half an object."""
+        ...
+
+    def replace(
+        self, key: str, content: bytes, tag: str | None, content_type: str = "application/octet-stream"
+    ) -> None:
+        """A `write` only in place of what was read under this tag; None: only where nothing is. Raises ObjectChanged.
+
+        What is there already is not written again and is no error: an answer may have been lost. A store that knows no
+        conditions is written to without, and the log says so.
+        """
         ...
 
     def upload(self, key: str, source: Path) -> None:

@@ -36,7 +36,8 @@ class Shelf:
 def publish(output: Prefix, report: RunReport, owner: Owner, version: int, at: str) -> VersionManifest:
     """Copies the run's candidate to versions/<version>/ inside the store, then commits it. `at`: RFC 3339.
 
-    What is already committed for this run is returned as it is; a number that another run has is refused.
+    What is already committed for this run is returned as it is; a number that another run has is refused. Raises ObjectChanged
+    if somebody else commits this number meanwhile.
     """
     if committed := _committed(output, version):
         return _same_run(committed[0], report.run_id, output)
@@ -54,7 +55,8 @@ def publish(output: Prefix, report: RunReport, owner: Owner, version: int, at: s
         base=_grown_from(output, report.run_id),
         files=files,
     )
-    output.write(layout.version(version, layout.MANIFEST), manifest.to_json(), "application/json")
+    key = layout.version(version, layout.MANIFEST)
+    output.replace(key, manifest.to_json(), None, "application/json")
     return manifest
 
 

@@ -1,9 +1,10 @@
 """S3-compatible storage through boto3, with its many errors sorted into three and explained."""
 
+import logging
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -25,8 +26,14 @@ from botocore.utils import parse_timestamp
 
 from expansion_contract.resource import Addressing, Checksums
 from expansion_contract.run import StorageAccess
-from expansion_storage.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
-from expansion_storage.prefix import Entry
+from expansion_storage.errors import (
+    ObjectChanged,
+    ObjectMissing,
+    StorageError,
+    StorageRefused,
+    StorageUnavailable,
+)
+from expansion_storage.prefix import Entry, Tagged
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -53,6 +60,11 @@ class Keys(Hashable, Protocol):
     def session_token(self) -> str | None: ...
 
 
+class _NotImplemented(StorageUnavailable):
+    """The store does not know what it was asked for."""
+
+
+logger = logging.getLogger(__name__)
 _making = Lock()
 
 
@@ -138,6 +150,11 @@ class S3Prefix:
         with self._explained(self.address(key)):
             return bytes(self._s3.get_object(Bucket=self._bucket, Key=self._key(key))["Body"].read())
 
+    def read_tagged(self, key: str) -> Tagged:
+        with self._explained(self.address(key)):
+            found = self._s3.get_object(Bucket=self._bucket, Key=self._key(key))
+            return Tagged(content=found["Body"].read(), tag=found["ETag"])
+
     def find(self, key: str) -> Entry | None:
         try:
             with self._explained(self.address(key)):
@@ -156,6 +173,38 @@ class S3Prefix:
             self._s3.put_object(
                 Bucket=self._bucket, Key=self._key(key), Body=content, ContentType=content_type
             )
+
+    def replace(
+        self, key: str, content: bytes, tag: str | None, content_type: str = "application/octet-stream"
+    ) -> None:
+        try:
+            with self._explained(self.address(key)):
+                self._put_in_place_of(key, content, tag, content_type)
+        except _NotImplemented:
+            _say_unconditional(self._s3.meta.endpoint_url)
+            self.write(key, content, content_type)
+        except (ObjectChanged, ObjectMissing):
+            if not self._holds(key, content):
+                raise ObjectChanged.at(self.address(key)) from None
+
+    def _put_in_place_of(self, key: str, content: bytes, tag: str | None, content_type: str) -> None:
+        put = partial(
+            self._s3.put_object,
+            Bucket=self._bucket,
+            Key=self._key(key),
+            Body=content,
+            ContentType=content_type,
+        )
+        if tag is None:
+            put(IfNoneMatch="*")
+        else:
+            put(IfMatch=tag)
+
+    def _holds(self, key: str, content: bytes) -> bool:
+        try:
+            return self.read(key) == content
+        except ObjectMissing:
+            return False
 
     def upload(self, key: str, source: Path) -> None:
         with self._explained(self.address(key)):
@@ -225,6 +274,10 @@ def _answered(error: ClientError, address: str, endpoint: str) -> StorageError:
         return ObjectMissing(f"{address} does not exist.")
     if status in {401, 403}:
         return _denied(address, endpoint)
+    if status == 412:
+        return ObjectChanged.at(address)
+    if status == 501:
+        return _NotImplemented(f"{endpoint} does not implement what {address} was asked for ({code}).")
     if status >= 500 or status == 429:
         return StorageUnavailable(f"{endpoint} answered {status} {code} for {address}; it is tried again.")
     return StorageRefused(
@@ -264,7 +317,18 @@ _ANSWERS: dict[str, Callable[[str, str], StorageError]] = {
     "XAdminUserNotFound": _wrong_key,  # versitygw's 404 for an unknown access key
     "AuthorizationHeaderMalformed": _wrong_key,
     "AccessDenied": _denied,
+    "ConditionalRequestConflict": lambda address, _: ObjectChanged.at(address),
 }
+
+
+@cache
+def _say_unconditional(endpoint: str) -> None:
+    """Once."""
+    logger.warning(
+        "%s does not implement conditional writes (If-Match, If-None-Match): documents there are written without. An operator that"
+        " slept through its Lease may overwrite what its successor wrote, until the successor's next look.",
+        endpoint,
+    )
 
 
 def _first_line(error: Exception) -> str:
