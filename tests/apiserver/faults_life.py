@@ -59,7 +59,7 @@ def _spec(world: World) -> dict[str, Any]:
         },
         "serving": {"mode": "Managed", "replicas": 1, "image": MODEL_SERVER},
         "acceptance": {"minimumAccuracy": 0.9},
-        "retrain": {"pollInterval": world.poll},
+        "retrain": {"pollInterval": world.poll, "settle": world.settle},
     }
 
 

@@ -237,7 +237,9 @@ def weather(place: Place, folder: Path, count: int, answers: Any) -> None:
     logging.disable(logging.CRITICAL)
     with opened(place, folder, STORM) as laboratory:
         reference, storm = laboratory.reference(), Storm(random.Random(SEED))
-        lives = [laboratory.life(address=f"10.0.1.{number}", poll="10s") for number in range(count)]
+        lives = [
+            laboratory.life(address=f"10.0.1.{number}", poll="10s", settle="3s") for number in range(count)
+        ]
         laboratory.wire.mangle = storm.mangled
         worlds = [life.world for life in lives]
         with operating(laboratory.near, worlds), ThreadPoolExecutor(count) as pool:

@@ -68,6 +68,8 @@ class World:
     address: str = "10.0.0.1"
     """Where the model server can be asked."""
     poll: str = "10m"
+    settle: str = "0s"
+    """Above 0 where a poll may come while images are put there one by one."""
 
     @classmethod
     def made(cls, api: Api, life: str, store: ObjectStore, endpoint: str, **known: str) -> "World":
