@@ -1,8 +1,8 @@
 """A trainer that answers at once, for tests of the operator: reads run.json, writes what a trainer writes, and ends.
 
 What it does stands in the object `behaviour` below the output: words, one for each attempt; the last one counts for all others.
-`succeed[:accuracy]`, `fail:<exit code>`, `killed`, `out-of-memory`, `slow:<seconds>`, `images-changed`, `overlap`, `no-report`,
-`future-report`.
+`succeed[:accuracy]`, `fail:<exit code>`, `killed`, `out-of-memory`, `slow:<seconds>` (and silent), `busy:<seconds>` (and
+says how far it is), `images-changed`, `overlap`, `no-report`, `future-report`.
 """
 
 import json
@@ -70,6 +70,8 @@ def _behave(place: Callable[[str], Prefix], run: TrainingRun, behaviour: str, de
             return 0
         case "slow":
             time.sleep(float(detail))
+        case "busy":
+            _work(output, run, float(detail))
     return succeed(place, run, float(detail) if behaviour == "succeed" and detail else 0.95)
 
 
@@ -89,6 +91,13 @@ def _use_memory() -> None:
     while True:
         held.append(os.urandom(2**20) * 8)
         time.sleep(0.01)
+
+
+def _work(output: Prefix, run: TrainingRun, seconds: float) -> None:
+    begun = time.monotonic()
+    while (passed := time.monotonic() - begun) < seconds:
+        _progress(output, run, round(100 * passed / seconds))
+        time.sleep(2)
 
 
 def _progress(output: Prefix, run: TrainingRun, percent: int) -> None:

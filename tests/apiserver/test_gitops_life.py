@@ -160,12 +160,19 @@ def test_a_field_that_git_names_is_a_difference_when_somebody_changes_it_and_ano
     paused = {**git, "spec": {**git["spec"], "suspend": True}}
     sync(paused)
     team.patch("digits", serving={"version": 5})
+    wait_for(lambda: is_looked_at(team), "the operator to look at the edit")
     assert not differs(paused)
     team.patch("digits", acceptance={"minimumNewCategoryAccuracy": 0.5})
     assert differs(paused)
     sync(paused)
     assert not differs(paused)
+    wait_for(lambda: is_looked_at(team), "the operator to look at what Git has put right")
     assert team.get("digits")["spec"]["serving"]["version"] == 5
+
+
+def is_looked_at(team: Team) -> bool:
+    found = team.get("digits")
+    return bool(found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"])
 
 
 def test_the_lease_of_the_chart_is_no_difference_while_an_operator_holds_it(

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.apiserver
 MODEL = b"a model"
 LEAST = 45
 """Steps."""
+NEVER_DRAWN = 2
+"""A seed that no other step asks for."""
 
 
 class LiveMachine(RuleBasedStateMachine):
@@ -40,12 +42,12 @@ class LiveMachine(RuleBasedStateMachine):
     created: ClassVar[int] = 0
     """Jobs."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(minimum=st.sampled_from([0.5, 0.99]))
+    def begin(self, minimum: float) -> None:
         self.team = type(self).new_team()
         self.team.create_secret()
         self.team.put_images(tulip=3, rose=3)
-        self.team.apply()
+        self.team.apply(acceptance={"minimumAccuracy": minimum})
         self.driven = self._started()
         self.trained: dict[str, RunReport] = {}
         self.jobs: set[str] = set()
@@ -185,8 +187,14 @@ class LiveMachine(RuleBasedStateMachine):
             LiveMachine.created += len(self.jobs)
 
     def comes_to_rest(self) -> None:
-        self.team.patch(suspend=False, acceptance={"minimumAccuracy": 0.5}, serving={"version": None})
-        wait_for(self.is_ready, "the resource to be ready", 60)
+        """Whatever was drawn: a model, another one after it, and the first one again."""
+        self.rests_with(suspend=False, acceptance={"minimumAccuracy": 0.5}, serving={"version": None})
+        self.rests_with(training={"seed": NEVER_DRAWN})
+        self.rests_with(serving={"version": min(self.team.versions())})
+
+    def rests_with(self, **edit: Any) -> None:
+        self.team.patch(**edit)
+        wait_for(self.is_ready, f"the resource to be ready with {edit}", 60)
         before = self.team.get()["metadata"]["resourceVersion"]
         self.driven.look()
         assert self.team.get()["metadata"]["resourceVersion"] == before, "it does not come to rest"

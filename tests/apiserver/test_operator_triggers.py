@@ -1,4 +1,4 @@
-"""When a run starts and when it does not, with a real API server and S3 server: uploads, budgets, and runs that hang."""
+"""When a run starts and when it does not, with a real API server and S3 server: uploads, times, and budgets."""
 
 from collections.abc import Iterator
 from pathlib import Path

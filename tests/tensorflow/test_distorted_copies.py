@@ -81,9 +81,9 @@ def photos(tmp_path, make_pictures) -> list[SourceImage]:
     ]
 
 
-def copies(photos, backbone, cache: Cache) -> np.ndarray:
+def copies(photos, backbone, cache: Cache, drawn=DRAWN) -> np.ndarray:
     digests = [hashlib.sha256(photo.read()).hexdigest() for photo in photos]
-    return extract_copies(photos, digests, lambda _: DRAWN, backbone, cache, nothing)
+    return extract_copies(photos, digests, lambda _: drawn, backbone, cache, nothing)
 
 
 def test_every_image_has_its_copies_and_an_untouched_one_is_its_own_bottleneck(photos, tiny_backbone, place):
@@ -93,6 +93,15 @@ def test_every_image_has_its_copies_and_an_untouched_one_is_its_own_bottleneck(p
     assert found.shape == (len(photos), len(DRAWN), tiny_backbone.bottleneck_size)
     np.testing.assert_array_equal(found[:, 1], own)
     assert (np.abs(found[:, [0, 2]] - own[:, None]).max(axis=2) > 0).all()
+
+
+@pytest.mark.parametrize("number", range(len(DRAWN)))
+def test_a_copy_is_the_same_whichever_others_are_computed_beside_it(
+    photos, tiny_backbone, place, tmp_path, number
+):
+    found = copies(photos, tiny_backbone, Cache(place=place))
+    alone = copies(photos[3:4], tiny_backbone, Cache(place=FolderPrefix(tmp_path / "alone")), [DRAWN[number]])
+    np.testing.assert_allclose(alone[0, 0], found[3, number], atol=1e-5)
 
 
 def test_a_second_run_reads_no_image_and_finds_the_same_copies(photos, tiny_backbone, place, tmp_path):
