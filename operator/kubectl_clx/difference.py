@@ -76,7 +76,9 @@ def _outcomes(told: Told, changes: tuple[str, ...], now: datetime) -> Iterator[O
         unedited = possible(Told(live=told.live, edited=told.live), now)
         anyway = frozenset(step for seen in unedited for step in _steps(seen, now))
         for seen in possible(told, now):
-            yield _outcome(seen, anyway, told, now)
+            yield (outcome := _outcome(seen, anyway, told, now))
+            if outcome.effect is Effect.SERVING and (coming := _coming_gate(seen, anyway, told)):
+                yield coming
 
 
 def _steps(seen: Observed, now: datetime) -> Iterator[Outcome]:
@@ -126,10 +128,9 @@ def _outcome(seen: Observed, anyway: frozenset[Outcome], told: Told, now: dateti
     finding = policies.first_finding(seen, now)
     if finding is not None and (obstacle := _obstacle(seen, finding, told)):
         return obstacle
-    starts = any(step.effect is Effect.TRAIN for step in anyway)
     return (
         _serving(told)
-        or _gate(seen, told, starts)
+        or _gate(seen, anyway, told)
         or Outcome(effect=Effect.NOTHING, says=_nothing(seen, told))
     )
 
@@ -202,14 +203,20 @@ def _serving(told: Told) -> Outcome | None:
     )
 
 
-def _gate(seen: Observed, told: Told, starts: bool) -> Outcome | None:
-    """`starts`: a Job is about to be created."""
+def _gate(seen: Observed, anyway: frozenset[Outcome], told: Told) -> Outcome | None:
     if told.live.spec.acceptance == told.edited.spec.acceptance:
         return None
     if derived.verdict_of(seen) is not None:
         says = "The gate is asked again, without a Job, and accepts the model that is published."
         return Outcome(effect=Effect.GATE, says=says)
-    if seen.job is not None or starts:
+    return _coming_gate(seen, anyway, told)
+
+
+def _coming_gate(seen: Observed, anyway: frozenset[Outcome], told: Told) -> Outcome | None:
+    """Of a run that is under way or about to start."""
+    if told.live.spec.acceptance == told.edited.spec.acceptance or derived.verdict_of(seen) is not None:
+        return None
+    if seen.job is not None or any(step.effect is Effect.TRAIN for step in anyway):
         says = f"Run {seen.run_id} goes on; the gate will hold its model to the new thresholds."
         return Outcome(effect=Effect.GATE, says=says)
     return None

@@ -117,8 +117,10 @@ def done(world: World, **spec: Any) -> Effect:
 
 
 def _published(world: World, without: World, before: World) -> bool:
-    """Is another version served, of a run that had ended before the edit? What becomes of one under way, its own report decides."""
-    told = world.serving
+    """Is another version there or served, of a run that had ended before the edit? Of one under way its own report decides."""
+    told, known = world.serving, {seen.manifest.version for seen in without.versions}
+    if any(v.manifest.version not in known and v.manifest.run_id in before.reports for v in world.versions):
+        return True
     others = {before.serving and before.serving.version, without.serving and without.serving.version}
     return told is not None and told.version not in others and told.run_id in before.reports
 
@@ -183,6 +185,18 @@ def test_it_predicts_what_the_operator_then_does_in_the_middle_of_a_run(
         world.pass_time()
     world.look()
     must_come_true(world, change)
+
+
+def test_new_thresholds_for_a_run_under_way_are_told_beside_what_happens_at_once() -> None:
+    world = lived([])
+    begin(world, training={"seed": 1})
+    world.look()
+    both = {"acceptance": {"minimumAccuracy": 0.99}, "serving": {"replicas": 3}}
+    said = predicted(world, **both)
+    (coming,) = said.otherwise
+    assert (said.effect, coming.effect) == (Effect.SERVING, Effect.GATE)
+    assert "the gate will hold its model to the new thresholds" in coming.says
+    assert done(world, **both) is Effect.GATE
 
 
 def test_a_version_that_a_run_under_way_may_become_is_refused_today() -> None:

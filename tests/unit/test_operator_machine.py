@@ -144,7 +144,9 @@ class Counted(World):
         assert self.serving is not None
         assert self.serving.version == wanted.manifest.version
         running = [job for job in (observed.job, *observed.old_jobs) if job and job.phase not in ENDED]
-        assert not observed.old_jobs or not running, "something is under way"
+        assert not observed.old_jobs or observed.job not in running, "two runs at once"
+        said = next(c.message for c in self.status.conditions if c.type == "Ready")
+        assert all(job.name in said for job in running if job in observed.old_jobs), "a Job ends unsaid"
         if derived.is_managed(observed):
             assert self.live == self.serving.version, "not served yet"
 
