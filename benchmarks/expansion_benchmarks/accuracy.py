@@ -37,7 +37,7 @@ STRANGERS = ("replay", "none")
 SOLVERS = (
     *(
         f"head/{name}.py"
-        for name in ("calibration", "discriminant", "evidence", "fit", "material", "witnesses")
+        for name in ("answering", "calibration", "discriminant", "evidence", "fit", "material", "witnesses")
     ),
     *(f"head/{name}.py" for name in ("softmax", "solve", "solved", "statistics", "comparison")),
     "packs/core.py",

@@ -21,6 +21,7 @@ from expansion_trainer.evaluation.metrics import (
     measured_drop,
     proportion,
 )
+from expansion_trainer.head.answering import Answering
 
 SIMULATIONS = 200
 DROPS = np.arange(0, 41)
@@ -72,7 +73,7 @@ class Measured:
 
     def _answers(self, pool: Pool) -> Answers:
         head = self.grown.head
-        return answers(head, pool.bottlenecks, head.base_count, head.temperature)
+        return answers(Answering.of_head(head), pool.bottlenecks, head.base_count)
 
     @cached_property
     def closed(self) -> Flags:
@@ -82,7 +83,8 @@ class Measured:
     @cached_property
     def asked_before(self) -> Answers:
         """The base alone."""
-        return answers(self.old.features.base.rows, self.grown.given.base_test.bottlenecks, 0, 1.0)
+        before = Answering.of(self.old.features.base.rows, 1.0)
+        return answers(before, self.grown.given.base_test.bottlenecks, 0)
 
     @cached_property
     def before(self) -> Flags:
@@ -117,6 +119,7 @@ def figures(measured: Measured, elsewhere: Pool | None) -> dict[str, Any]:
         "l2": head.l2,
         "offset": head.offset,
         "temperature": head.temperature,
+        "scale": head.scale,
         "near": len(given.near),
         "evidence_images": {e.kind: len(e.bottlenecks) for e in given.fitted},
         "seconds": measured.grown.seconds,

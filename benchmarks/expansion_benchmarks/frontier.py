@@ -84,6 +84,7 @@ def _retrained(new: sets.NewSet, old: Old, like: FittedHead) -> FittedHead:
         weights=np.hstack([base.weights, rows.weights]),
         bias=np.concatenate([base.bias, rows.bias]),
         temperature=1.0,
+        scale=1.0,
     )
 
 

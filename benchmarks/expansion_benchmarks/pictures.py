@@ -1,9 +1,8 @@
-"""Pictures for docs/how-it-works.md: what a steal is, and what a temperature does, on real images."""
+"""Pictures for docs/how-it-works.md: what a steal is, and what temperature and scale do, on real images."""
 
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
 from expansion_benchmarks import svg
 from expansion_benchmarks.features import Array, Labels, Pool
@@ -11,6 +10,7 @@ from expansion_benchmarks.figures import gaps
 from expansion_benchmarks.sets import NewSet
 from expansion_trainer.dataset.split import Side
 from expansion_trainer.evaluation.metrics import binned
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.fit import FittedHead
 
 STRIPS = 80
@@ -69,14 +69,18 @@ def _density(name: str, gap: Array, span: tuple[float, float], colour: int, dash
 
 
 def temperature(head: FittedHead, new: NewSet, base: Pool, title: str, path: Path) -> None:
-    """Score against the share of right answers, in bins of equally many images, before and after the temperature."""
+    """Score against the share of right answers, in bins of equally many images, before and after temperature and scale."""
     images = np.concatenate([new.sides[Side.TEST].bottlenecks, base.bottlenecks])
     truth = np.concatenate([new.sides[Side.TEST].labels + head.base_count, base.labels])
-    logits = head.logits(images)
+    before, after = Answering.of(head, 1.0), Answering.of_head(head)
     lines = [
         svg.Line(name="as sure as right", xs=[0, 100], ys=[0, 100], dashed=True, colour=6),
-        _reliability("before: temperature 1", logits, truth, 1.0),
-        _reliability(f"after: temperature {head.temperature:.2f}", logits, truth, head.temperature),
+        _reliability("before: temperature 1", before.probabilities(images), truth),
+        _reliability(
+            f"after: temperature {head.temperature:.2f}, scale {head.scale:.2f}",
+            after.probabilities(images),
+            truth,
+        ),
     ]
     plot = svg.Plot(
         title=title,
@@ -89,8 +93,7 @@ def temperature(head: FittedHead, new: NewSet, base: Pool, title: str, path: Pat
     svg.write(plot, path)
 
 
-def _reliability(name: str, logits: Array, truth: Labels, temperature: float) -> svg.Line:
-    scores = softmax(logits.astype(np.float64) / temperature, axis=1)
+def _reliability(name: str, scores: Array, truth: Labels) -> svg.Line:
     right = scores.argmax(axis=1) == truth
     highest = scores.max(axis=1)
     bins = binned(highest)

@@ -36,7 +36,7 @@ def told(measured: Measured) -> dict[str, Any] | None:
         base=what.base_test.bottlenecks,
         bystanders=None,
         fitted_answers_as=np.arange(len(head.bias)),
-        answering=Answering.of(head, head.temperature),
+        answering=Answering.of_head(head),
     )
     report = unknown_report(found, asked)
     auroc = report.auroc.model_dump() if report.auroc else None

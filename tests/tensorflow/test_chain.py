@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from striped_runs import IMAGES, Grow, Grown, expansion, photograph, ticking
 
+from expansion_contract import layout
 from expansion_contract.run import StorageAccess
 from expansion_storage import open_prefix
+from expansion_storage.folder import FolderPrefix
 from expansion_trainer import publishing, resource_file
 from expansion_trainer.errors import BaseMissing
 from expansion_trainer.export.loaded_model import stored_categories, stored_head
+from expansion_trainer.packs import files
 from expansion_trainer.pipeline import train
 from expansion_trainer.progress import Tracker
 from expansion_trainer.stores import stores_of
@@ -76,6 +79,13 @@ def test_the_report_calls_base_what_the_starting_model_had(second: Grown) -> Non
     assert [category.name for category in second.report.new_categories] == ["gelb", "lila"]
     assert second.report.metrics is not None
     assert second.report.metrics.base_drop is not None
+
+
+def test_a_pack_keeps_the_scale_that_every_step_reported(first: Grown, second: Grown) -> None:
+    kept = files.read(FolderPrefix(second.version / layout.PACK))
+    reported = [grown.report.head.scale for grown in (first, second) if grown.report.head is not None]
+    assert [expansion.scale for expansion in kept.expansions] == reported
+    assert kept.scale == reported[1]
 
 
 def test_a_version_that_is_gone_ends_the_run_by_name(place: Path, grow: Grow, first: Grown) -> None:

@@ -114,6 +114,38 @@ def test_the_exported_model_answers_as_the_columns_say(
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_a_scale_makes_the_exported_model_surer_and_changes_no_answer(
+    tiny_backbone: Any, head: FittedHead, samples: list[Sample], tmp_path: Path, case: str
+) -> None:
+    plain = exported(tiny_backbone, head, case)
+    value = replace(plain, head=replace(head, scale=1.6, frozen=BASE))
+    bottlenecks = np.stack([sample.bottleneck for sample in samples])
+    found = write(tmp_path / "m", value, samples).probabilities([sample.image for sample in samples])
+    np.testing.assert_allclose(found, value.answering.probabilities(bottlenecks), atol=1e-4)
+    before = plain.answering.probabilities(bottlenecks)
+    np.testing.assert_array_equal(found.argmax(axis=1), before.argmax(axis=1))
+    assert np.abs(found - before).max() > 0.05
+    weights, bias = stored_head(tmp_path / "m")
+    assert weights[:, :BASE].tobytes() == tiny_backbone.head_weights.tobytes()
+    assert bias[:BASE].tobytes() == tiny_backbone.head_bias.tobytes()
+
+
+def test_two_columns_of_one_added_name_are_exported_as_the_one_answer_that_they_are(
+    tiny_backbone: Any, head: FittedHead, samples: list[Sample], tmp_path: Path
+) -> None:
+    overlaps = [overlap("tench", BASE - 1, "Merge")]
+    made = columns(tiny_backbone.categories, TODAY, given=("gone", "zwei"), overlaps=overlaps)
+    often = head.bias.copy()
+    often[made.source[-1]] += 4
+    sure = replace(head, bias=often, scale=1.6, frozen=BASE - 1)
+    value = Exported(backbone=tiny_backbone, head=sure, categories=made.categories, columns=made)
+    found = write(tmp_path / "m", value, samples).probabilities([sample.image for sample in samples])
+    bottlenecks = np.stack([sample.bottleneck for sample in samples])
+    np.testing.assert_allclose(found, value.answering.probabilities(bottlenecks), atol=1e-4)
+    assert (found.argmax(axis=1) == BASE - 1).any()
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_base_rows_are_bit_identical_in_every_case(
     tiny_backbone: Any, head: FittedHead, samples: list[Sample], tmp_path: Path, case: str
 ) -> None:

@@ -116,7 +116,7 @@ class Step:
             head=Rows(weights=self.head.weights, bias=self.head.bias),
             source=self.columns.source,
             temperature=self.head.temperature,
-            expansion=Expansion(offset=self.head.offset),
+            expansion=Expansion(offset=self.head.offset, scale=self.head.scale),
         )
         sides = [
             self.dealt.kept(side, self.head.base_count, digests) for side in (Side.TRAINING, Side.VALIDATION)
@@ -128,7 +128,7 @@ class Step:
         self.pack = files.read(FolderPrefix(folder))
 
     def names(self, bottlenecks: np.ndarray) -> list[str]:
-        model = Answering.of(self.head, self.head.temperature, self.columns)
+        model = Answering.of_head(self.head, self.columns)
         listed = self.columns.categories
         return [listed[index].name for index in model.probabilities(bottlenecks).argmax(axis=1).tolist()]
 
@@ -143,6 +143,7 @@ class Step:
             pack=self.pack,
             address="step",
             projected=self.head.projected,
+            scale=self.pack.scale,
         )
 
 
@@ -207,14 +208,24 @@ def test_a_step_after_replay_has_real_bottlenecks_of_old_categories_without_a_pi
     assert not kept & {row.tobytes() for row in held_out.bottlenecks.astype(np.float16)}
 
 
+def test_a_version_is_as_sure_when_it_is_grown_as_it_was_exported(world: World, tmp_path: Path) -> None:
+    first = grown(world, [NEW[:3]], tmp_path, solver=Solver.SOFTMAX)
+    shown = np.concatenate([world.draw(name, 50, 9) for name in world.means])
+    starting = replace(first.next(world), scale=2.5).answering
+    exported = Answering.of_head(replace(first.head, scale=2.5), first.columns)
+    assert starting.frozen == len(world.backbone.categories)
+    np.testing.assert_allclose(starting.probabilities(shown), exported.probabilities(shown), atol=1e-6)
+
+
 def test_a_projected_head_is_grown_on_by_rows_that_see_the_bottleneck_alone(
     world: World, tmp_path: Path
 ) -> None:
     first = grown(world, [NEW[:3]], tmp_path / "first", solver=Solver.SOFTMAX, random_projection=64)
     starting = first.next(world)
     shown = np.concatenate([world.draw(name, 50, 9) for name in world.means])
-    before = Answering.of_model(starting.rows, starting.temperature, starting.categories)
-    assert [starting.categories[i].name for i in before.logits(shown).argmax(axis=1)] == first.names(shown)
+    assert [
+        starting.categories[i].name for i in starting.answering.logits(shown).argmax(axis=1)
+    ] == first.names(shown)
     plain = Options(solver=Solver.SOFTMAX, steal_budget=0.02, seed=0)
     later = Step(world, starting, NEW[3:], tmp_path / "later", plain, REPLAYED)
     assert later.head.projected is None

@@ -109,7 +109,7 @@ def pack_of(backbone: Backbone, head: FittedHead, categories: list[Category]) ->
         head=Rows(weights=head.weights, bias=head.bias),
         source=np.arange(len(categories)),
         temperature=head.temperature,
-        expansion=Expansion(offset=head.offset),
+        expansion=Expansion(offset=head.offset, scale=1.25),
     )
     nothing = Images(bottlenecks=known[:0], labels=np.zeros(0, np.int64), digests=[])
     return grown(probes.bare(backbone), model, shown, nothing)
@@ -238,7 +238,7 @@ def test_a_published_version_starts_with_all_its_categories(tmp_path, version, l
     assert {category.group for category in starting.categories} == {"base"}
     assert starting.head.weights.tobytes() == head.weights.tobytes()
     assert starting.head.bias.tobytes() == head.bias.tobytes()
-    assert starting.temperature == 0.8
+    assert (starting.temperature, starting.answering.scale, starting.answering.frozen) == (0.8, 1.25, 1000)
     assert starting.pack is not None
     assert starting.pack.statistics.counts[1000:].tolist() == [3, 2]
     assert starting.backbone.head_weights.tobytes() == lite0.head_weights.tobytes()
@@ -257,7 +257,7 @@ def test_it_answers_as_it_was_exported_random_features_included(tmp_path, versio
     expected = (
         shown @ head.weights + head.bias + np.maximum(shown @ beside.projection.matrix, 0) @ beside.weights
     )
-    np.testing.assert_allclose(starting.logits(shown), expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(starting.rows.logits(shown), expected, rtol=1e-5, atol=1e-4)
 
 
 def test_cached_bottlenecks_of_the_pretrained_network_are_found_again(tmp_path, version, lite0):

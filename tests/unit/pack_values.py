@@ -88,6 +88,6 @@ def answers(count: int, source: list[int] | None = None, **changes: Any) -> Answ
         head=rows(count, seed=9),
         source=np.arange(count) if source is None else np.array(source, np.int64),
         temperature=1.5,
-        expansion=Expansion(offset=-0.25),
+        expansion=Expansion(offset=-0.25, scale=1.25),
     )
     return replace(values, **changes)

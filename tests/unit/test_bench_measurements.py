@@ -110,6 +110,8 @@ HEAD = FittedHead(
     steal_rate_validation=None,
     steal_images=0,
     chosen_on=0,
+    scale=1.25,
+    frozen=1,
 )
 
 
@@ -121,7 +123,7 @@ def test_a_head_is_kept_with_all_it_says_of_itself(tmp_path: Path):
     keep_head(tmp_path / "head.npz", HEAD)
     again = kept_head(tmp_path / "head.npz")
     assert again.weights.tobytes() == HEAD.weights.tobytes()
-    assert (again.temperature, again.steal_rate_validation) == (1.5, None)
+    assert (again.temperature, again.scale, again.frozen, again.steal_rate_validation) == (1.5, 1.25, 1, None)
 
 
 def test_the_list_made_by_hand_names_imagenet_categories_only():

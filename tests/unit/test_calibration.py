@@ -1,5 +1,6 @@
-"""Promises of the boundary between old and new, and of the temperature."""
+"""Promises of the boundary between old and new, of the temperature, and of the scale."""
 
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from expansion_trainer.head import calibration
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.calibration import (
     Answered,
     Gaps,
@@ -19,7 +21,7 @@ from expansion_trainer.head.calibration import (
     reserve,
     thrifty,
 )
-from expansion_trainer.head.softmax import Doubles
+from expansion_trainer.head.softmax import Doubles, Rows
 
 
 def gaps(new: object, bystanders: object, photographs: bool = True, **more: Any) -> Gaps:
@@ -170,6 +172,56 @@ def test_temperature_is_recovered(truth: float) -> None:
 def test_a_large_group_does_not_outvote_a_small_one() -> None:
     even = calibration.temperature([scaled(2.0, 2000), scaled(0.5, 2000)])
     assert calibration.temperature([scaled(2.0, 8000), scaled(0.5, 1000)]) == pytest.approx(even, rel=0.15)
+
+
+def beside(n: int = 4000) -> Answered:
+    """Images of two new categories beside three old ones, of which the boundary gives some to the old ones."""
+    random = np.random.default_rng(2)
+    labels = 3 + random.integers(2, size=n)
+    logits = random.normal(size=(n, 5)) + 2.5 * np.eye(5)[labels] - [0, 0, 0, 1, 1]
+    return Answered(logits=logits.astype(np.float32), labels=labels)
+
+
+def mean_score(images: Answered, scale: float, temperature: float) -> float:
+    """As the model that is exported gives it."""
+    rows = Rows(weights=np.eye(5, dtype=np.float32), bias=np.zeros(5, np.float32))
+    model = replace(Answering.of(rows, temperature), scale=scale, frozen=3)
+    return float(model.probabilities(images.logits).max(axis=1).mean())
+
+
+def share_right(images: Answered) -> float:
+    return float((images.logits.argmax(axis=1) == images.labels).mean())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.5])
+def test_the_scale_makes_new_images_as_sure_as_they_are_right(temperature: float) -> None:
+    images, right = beside(), share_right(beside())
+    assert mean_score(images, 1.0, temperature) < right - 0.02
+    found = calibration.scale(images, 3, temperature)
+    assert mean_score(images, found, temperature) == pytest.approx(right, abs=0.005)
+
+
+def test_a_scale_makes_nothing_less_sure() -> None:
+    """Rows fitted without a fold are right less often than those that are exported."""
+    images = beside()
+    assert mean_score(images, 1.0, 0.4) > share_right(images) + 0.02
+    assert calibration.scale(images, 3, 0.4) == 1.0
+
+
+def test_what_may_be_chance_moves_no_scale() -> None:
+    few = beside(25)
+    assert mean_score(few, 1.0, 1.0) < share_right(few)
+    assert calibration.scale(few, 3, 1.0) == 1.0
+    assert calibration.scale(beside(0), 3, 1.0) == 1.0
+
+
+def test_the_scale_is_found_at_the_temperature_and_is_nothing_without_a_base() -> None:
+    nothing = beside(0)
+    found = calibration.sureness(beside(), nothing, 3)
+    assert found.temperature == halfway(calibration.temperature([beside()]))
+    assert found.scale == calibration.scale(beside(), 3, found.temperature)
+    alone = calibration.sureness(scaled(2.0), nothing, 0)
+    assert (alone.temperature, alone.scale) == (pytest.approx(2.0, rel=0.06), 1.0)
 
 
 def test_few_images_hardly_move_the_temperature() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from expansion_contract.report import Proportion
 from expansion_trainer.evaluation import calibrated, metrics, resampled
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.softmax import Rows
 
 
@@ -12,13 +13,14 @@ def flags(*runs: tuple[bool, int]) -> np.ndarray:
     return np.concatenate([np.full(n, value) for value, n in runs])
 
 
-def identity(categories: int) -> Rows:
+def identity(categories: int, temperature: float = 1.0) -> Answering:
     """Logits are the bottlenecks themselves."""
-    return Rows(weights=np.eye(categories, dtype=np.float32), bias=np.zeros(categories, np.float32))
+    rows = Rows(weights=np.eye(categories, dtype=np.float32), bias=np.zeros(categories, np.float32))
+    return Answering.of(rows, temperature)
 
 
 def test_answers_are_the_highest_logit_of_all_and_of_the_new_categories() -> None:
-    found = metrics.answers(identity(4), np.array([[5, 1, 2, 3], [0, 1, 9, 3]], np.float32), 2, 1.0)
+    found = metrics.answers(identity(4), np.array([[5, 1, 2, 3], [0, 1, 9, 3]], np.float32), 2)
     assert found.answer.tolist() == [0, 2]
     assert found.among_new.tolist() == [3, 2]
     assert found.best.tolist() == [[0, 3, 2, 1], [2, 3, 1, 0]]
@@ -27,20 +29,20 @@ def test_answers_are_the_highest_logit_of_all_and_of_the_new_categories() -> Non
 def test_scores_are_softmax_after_temperature() -> None:
     logits = np.array([[1.0, 2.0, 4.0]], np.float32)
     expected = np.exp(2.0) / np.exp([0.5, 1.0, 2.0]).sum()
-    assert metrics.answers(identity(3), logits, 0, 2.0).score[0] == pytest.approx(expected)
+    assert metrics.answers(identity(3, 2.0), logits, 0).score[0] == pytest.approx(expected)
 
 
 def test_answering_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).normal(size=(11, 6)).astype(np.float32)
-    whole = metrics.answers(identity(6), images, 2, 1.5)
+    whole = metrics.answers(identity(6, 1.5), images, 2)
     monkeypatch.setattr(metrics, "CHUNK", 3)
-    parts = metrics.answers(identity(6), images, 2, 1.5)
+    parts = metrics.answers(identity(6, 1.5), images, 2)
     np.testing.assert_array_equal(parts.best, whole.best)
     np.testing.assert_allclose(parts.score, whole.score)
 
 
 def test_no_images_give_no_answers() -> None:
-    assert len(metrics.answers(identity(3), np.zeros((0, 3), np.float32), 1, 1.0)) == 0
+    assert len(metrics.answers(identity(3), np.zeros((0, 3), np.float32), 1)) == 0
 
 
 @pytest.mark.parametrize(

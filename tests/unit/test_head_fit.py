@@ -7,6 +7,7 @@ import pytest
 from head_values import NEW, OLD, SIZE, World, nothing, world
 
 from expansion_trainer.head import softmax
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.calibration import Answered, temperature
 from expansion_trainer.head.fit import Evidence, FittedHead, Labelled, expand, replace
 from expansion_trainer.head.material import material
@@ -233,3 +234,17 @@ def test_without_labelled_base_images_the_new_ones_alone_do_not_set_the_temperat
     suits_new = temperature([Answered(logits=head.logits(fresh.bottlenecks), labels=fresh.labels + OLD)])
     assert abs(np.log(suits_new)) > 0.2
     assert np.log(head.temperature) / np.log(suits_new) == pytest.approx(0.5, abs=0.25)
+
+
+def test_the_scale_makes_up_for_what_held_out_new_images_are_less_sure_than_right() -> None:
+    """Clear pictures, of which rows that were fitted on blurred ones are too unsure."""
+    w = world(distance=0.5)
+    clear = changed(w, spread=0.4)
+    head = expand(w.base, w.new(20, 1), clear.new(100, 2), (w.replay(20, 3),), (w.replay(20, 5),), 0.02, 0)
+    fresh = clear.new(1000, 4)
+    right = (head.logits(fresh.bottlenecks).argmax(axis=1) == fresh.labels + OLD).mean()
+    lacking = [
+        right - model.probabilities(fresh.bottlenecks).max(axis=1).mean()
+        for model in (Answering.of(head, head.temperature), Answering.of_head(head))
+    ]
+    assert 0 < lacking[1] < lacking[0] / 2

@@ -149,8 +149,10 @@ def test_growing_in_two_steps_knows_what_growing_in_one_knows():
 
 
 def test_every_expansion_is_remembered_with_how_it_was_calibrated():
-    after = grown(bare(expansions=(Expansion(offset=0.5),)), answers(5), images([4] * 3), NONE)
-    assert [expansion.offset for expansion in after.expansions] == [0.5, -0.25]
+    before = bare(expansions=(Expansion(offset=0.5, scale=3.0),))
+    after = grown(before, answers(5), images([4] * 3), NONE)
+    assert [(one.offset, one.scale) for one in after.expansions] == [(0.5, 3.0), (-0.25, 1.25)]
+    assert (bare().scale, before.scale, after.scale) == (1.0, 3.0, 1.25)
     assert after.groups[4] == 2
     assert after.temperature == 1.5
 

@@ -79,6 +79,13 @@ def test_a_pack_is_read_as_it_was_written(pack, folder):
     assert found.core.calibrates.tolist() == pack.core.calibrates.tolist()
 
 
+def test_a_pack_that_says_nothing_of_a_scale_has_none(folder):
+    expansions = json.loads((folder / "pack.json").read_text())["expansions"]
+    assert expansions[-1].pop("scale") == 1.25
+    edit(folder, expansions=expansions)
+    assert read(folder).scale == 1.0
+
+
 def test_reading_and_writing_again_changes_no_bit(folder, tmp_path):
     """A category of the first version is the same in the hundredth."""
     files.write(tmp_path / "again", read(folder))
@@ -203,6 +210,7 @@ def test_numbers_that_cannot_be_a_packs_are_refused(folder, name, array, message
     "changes",
     [
         pytest.param({"temperature": 0}, id="temperature"),
+        pytest.param({"expansions": [{"scale": 0}]}, id="scale"),
         pytest.param({"categories": []}, id="no categories"),
         pytest.param({"files": []}, id="no files"),
     ],

@@ -102,6 +102,7 @@ REPORT = RunReport(
         l2=0.003,
         offset=-0.21,
         temperature=0.93,
+        scale=1.31,
         evidence=["procedural"],
         base_rows_identical=True,
     ),
@@ -152,6 +153,10 @@ def test_base_accuracy_stands_before_and_after() -> None:
     )
     text = text_of(page(REPORT.model_copy(update={"metrics": metrics}), RUN, {})).replace("\u00a0", " ")
     assert "79.0 % → 78.0 %" in text
+
+
+def test_how_sure_the_answers_were_made_is_named() -> None:
+    assert "temperature 0.930, scale 1.310" in text_of(page(REPORT, RUN, {}))
 
 
 def test_errors_come_before_warnings_before_notes() -> None:

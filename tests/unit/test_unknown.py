@@ -44,7 +44,7 @@ def found(fitted: Fitting) -> Detection:
 
 
 def logits(fitted: Fitting, bottlenecks: np.ndarray) -> np.ndarray:
-    return fitted.head.logits(bottlenecks) / np.float32(fitted.head.temperature)
+    return Answering.of_head(fitted.head).logits(bottlenecks)
 
 
 def strangers(each: int, seed: int, distance: float = 1.2) -> np.ndarray:
@@ -202,7 +202,7 @@ def test_every_index_belongs_to_the_group_of_its_category(fitted: Fitting) -> No
     """A retired category keeps its index, so today's columns stand elsewhere than they were fitted."""
     base = tuple(Category(index=index, name=f"old {index}", group="base") for index in range(OLD))
     made = columns(base, ["ash", "birch", "cedar"], given=("gone", "cedar"))
-    answering = Answering.of(fitted.head, fitted.head.temperature, made)
+    answering = Answering.of_head(fitted.head, made)
     found = detection.given(fitted, W.new(40, 4), (), COVERAGE, answering, made.fitted_answers_as)
     assert found.groups.tolist() == [0 if c.group == "base" else 1 for c in made.categories]
     assert len(found.groups) == OLD + NEW + 1

@@ -36,10 +36,13 @@ class Extractor(Lenient):
 
 
 class Expansion(Lenient):
-    """How the rows of one expansion were brought to the base's scale; both are folded into its rows."""
+    """How the answers of one expansion were brought to the base's scale. Each solves the rows of earlier ones again, so that the last
+    one's words count for all added categories."""
 
     offset: float = 0.0
+    """Of the added logits; it is folded into the rows."""
     scale: float = 1.0
+    """Of how far an added logit is ahead of the highest of the pretrained network's; it is not."""
 
 
 class PackDocument(Lenient):
@@ -52,7 +55,7 @@ class PackDocument(Lenient):
     categories: list[Category]
     """In the order of the head's columns."""
     temperature: float
-    """scores = softmax(logits / temperature)"""
+    """scores = softmax(logits / temperature), after the scale"""
     expansions: list[Expansion] = []
     """The first is group 1; group 0 is the pretrained network's."""
     images: str = ""

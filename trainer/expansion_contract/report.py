@@ -293,6 +293,8 @@ class HeadReport(Lenient):
     l2: float
     offset: float
     temperature: float
+    scale: float = 1.0
+    """Of how far a new category that answers is ahead of the best of the pretrained network's: above 1 such answers are surer."""
     evidence: list[str]
     """What stood for the old categories: replay, pack, unlabelled, procedural."""
     steal_rate_validation: float | None = None
@@ -300,7 +302,7 @@ class HeadReport(Lenient):
     """n of that rate: a quantile of few photographs is not the true rate."""
     steal_budget: float | None = None
     chosen_on: int = 0
-    """Held-out new images on which L2, offset and temperature were chosen."""
+    """Held-out new images on which L2, offset and scale were chosen."""
     base_rows_identical: bool
     random_projection: int | None = None
     """Random directions that new rows see beside the bottleneck."""

@@ -179,7 +179,7 @@ def _overlaps(work: _Work, scanned: Scanned, starting: StartingModel) -> tuple[O
     place = {name: index for index, name in enumerate(names)}
     labels = np.array([place[image.folder] for image in images], np.int64)[seen.ok]
     base, asked = starting.categories, work.run.categories
-    answers = overlap.answered(starting.logits, seen.bottlenecks[seen.ok], base, starting.temperature)
+    answers = overlap.answered(starting.answering.logits, seen.bottlenecks[seen.ok], base)
     found = overlap.overlaps(answers, labels, names, base, asked)
     work.draft.note(overlaps=list(found))
     work.draft.add_findings(overlap.findings(answers, labels, names, base, asked))
@@ -291,7 +291,7 @@ def _detection(run: TrainingRun, grown: _Grown, head: Solved) -> Detection | Non
             dealt.validation,
             dealt.calibration,
             run.training.unknown.coverage_percent / 100,
-            Answering.of(head, head.temperature, columns),
+            Answering.of_head(head, columns),
             columns.fitted_answers_as,
             background=background,
         )
@@ -306,9 +306,7 @@ def _base_columns(head: FittedHead) -> BaseHead:
 def _measure(grown: _Grown, head: Solved, told: Detection | None) -> Scores:
     starting, dealt, divided = grown.starting, grown.dealt, grown.divided
     is_grown = head.base_count > 0
-    before = (
-        Answering.of_model(starting.rows, starting.temperature, starting.categories) if is_grown else None
-    )
+    before = starting.answering if is_grown else None
     names = [category.name for category in grown.columns.categories]
     model = Model.of(head, before, names, grown.columns, divided.categories)
     unseen = Unseen(
@@ -379,7 +377,7 @@ def _pack(grown: _Grown, exported: Exported, told: Detection | None) -> Pack:
         head=Rows(weights=exported.weights, bias=exported.bias),
         source=grown.columns.source,
         temperature=head.temperature,
-        expansion=Expansion(offset=head.offset),
+        expansion=Expansion(offset=head.offset, scale=head.scale),
     )
     training, validation = (
         grown.dealt.kept(side, head.base_count, grown.digests) for side in (Side.TRAINING, Side.VALIDATION)
@@ -410,8 +408,7 @@ def _advise(work: _Work, grown: _Grown, head: Solved, scores: Scores) -> None:
 def _near(grown: _Grown) -> list[NearCategory]:
     """Old categories that are merged with a new one, or replaced by it, need no boundary to it."""
     starting, dealt = grown.starting, grown.dealt
-    before = Answering.of_model(starting.rows, starting.temperature, starting.categories)
-    near = nearest.nearest(before, dealt.training, grown.divided.categories)
+    near = nearest.nearest(starting.answering, dealt.training, grown.divided.categories)
     shared = shared_columns(grown.overlaps)
     others = {index: names for index, names in near.items() if index not in shared}
     images = dealt.replayed(len(starting.categories))
@@ -446,6 +443,7 @@ def _head_report(head: Solved, run: TrainingRun, grown: _Grown) -> HeadReport:
         l2=head.l2,
         offset=head.offset,
         temperature=head.temperature,
+        scale=head.scale,
         evidence=list(head.evidence_kinds),
         steal_rate_validation=head.steal_rate_validation,
         steal_images=head.steal_images,

@@ -8,9 +8,10 @@ from expansion_contract.run import TrainingRun
 from expansion_trainer.backbones import catalogue, published
 from expansion_trainer.backbones.catalogue import Backbone
 from expansion_trainer.errors import InvalidRun, PackRefused
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.fit import BaseHead
 from expansion_trainer.head.projection import Projected, beside
-from expansion_trainer.head.softmax import Array, Rows
+from expansion_trainer.head.softmax import Rows
 from expansion_trainer.packs import files, probes
 from expansion_trainer.packs.pack import Pack
 from expansion_trainer.published_base import PublishedVersion
@@ -27,15 +28,18 @@ class StartingModel:
     pack: Pack | None  # None: a pretrained network of whose categories nothing but the head is known
     address: str  # of the version, or the network's name: for people
     projected: Projected | None = None  # what its logits are beside the head's
+    scale: float = 1.0
 
     @property
     def rows(self) -> Rows:
         """(D, C), whose logits are what it answers with today."""
         return beside(self.head, self.projected)
 
-    def logits(self, bottlenecks: Array) -> Array:
-        """(n, D) to (n, C), as it answers today."""
-        return self.rows.logits(bottlenecks)
+    @property
+    def answering(self) -> Answering:
+        return Answering.of_model(
+            self.rows, self.temperature, self.categories, scale=self.scale, frozen=self.frozen
+        )
 
 
 def load(run: TrainingRun, stores: Stores) -> StartingModel:
@@ -98,4 +102,5 @@ def _published(version: PublishedVersion, stores: Stores) -> StartingModel:
         pack=pack,
         address=version.place.uri,
         projected=published.projected(folder),
+        scale=pack.scale,
     )

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 
 from expansion_contract.report import BaseDrop, Paired, Proportion
 from expansion_trainer.head.answering import Answering, folded_logits
-from expansion_trainer.head.softmax import Array, Doubles, Flags, Labels, Rows
+from expansion_trainer.head.softmax import Array, Doubles, Flags, Labels
 
 Source = Literal["replay", "pack", "unlabelled", "procedural"]
 CHUNK = 4096
@@ -26,7 +26,7 @@ class Answers:
 
     answer: Labels  # (n,), index of the highest probability
     among_new: Labels  # (n,), the same if only new columns competed; an index among all
-    score: Doubles  # (n,), of the answer, after temperature
+    score: Doubles  # (n,), of the answer, after temperature and scale
     best: Labels  # (n, TOP), highest first; fewer columns for fewer categories
 
     def __len__(self) -> int:
@@ -39,10 +39,9 @@ class Answers:
         return np.asarray((self.best == truth[:, None]).any(axis=1))
 
 
-def answers(rows: Rows, bottlenecks: Array, base_count: int, temperature: float) -> Answers:
-    """Of a head whose columns are its categories, the new ones from base_count on."""
-    new = np.arange(base_count, len(rows.bias))
-    return answered(Answering.of(rows, temperature), bottlenecks, new)
+def answers(model: Answering, bottlenecks: Array, base_count: int) -> Answers:
+    """Of a model whose fitted columns are its categories, the new ones from base_count on."""
+    return answered(model, bottlenecks, np.arange(base_count, len(model.rows.bias)))
 
 
 def answered(model: Answering, bottlenecks: Array, new: Labels) -> Answers:

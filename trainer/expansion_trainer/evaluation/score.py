@@ -69,7 +69,7 @@ class Model:
         base_count = 0 if before is None else len(before.answers_as)
         new = np.arange(base_count, len(head.bias)) if columns is None else columns.new
         return cls(
-            answering=Answering.of(head, head.temperature, columns),
+            answering=Answering.of_head(head, columns),
             before=before,
             fitted_answers_as=np.arange(len(head.bias)) if columns is None else columns.fitted_answers_as,
             new=new,
@@ -281,7 +281,7 @@ def _estimated_drop(model: Model, bystanders: Evidence | None) -> BaseDrop | Non
 def _joint_bound(model: Model, joint: Joint, new: Part, old: Part | None) -> JointBound:
     if joint.rows is None:
         return JointBound(why_not=joint.why_not)
-    bound = replace(model, answering=replace(model.answering, rows=joint.rows, temperature=1.0))
+    bound = replace(model, answering=replace(model.answering, rows=joint.rows, temperature=1.0, scale=1.0))
     parts = [Part.of(bound, part.bottlenecks, part.truth) for part in (new, old) if part is not None]
     return JointBound(
         overall=proportion(np.concatenate([part.right for part in parts])),

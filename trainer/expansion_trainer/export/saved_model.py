@@ -30,6 +30,8 @@ from expansion_trainer.head.unknown import UNKNOWN as IS_UNKNOWN
 BEST = 5
 """Answers of serving_default for one image, or fewer if there are fewer categories."""
 _DECODED_AT_ONCE = 16
+_LEAST_PROBABILITY = 1e-300
+"""Whose logarithm is a number."""
 
 Array = NDArray[np.float32]
 
@@ -62,7 +64,7 @@ class Exported:
 
     @property
     def answering(self) -> Answering:
-        return Answering.of(self.head, self.head.temperature, self.columns)
+        return Answering.of_head(self.head, self.columns)
 
     @property
     def weights(self) -> Array:
@@ -127,6 +129,7 @@ def _answers(exported: Exported, module: tf.Module) -> Callable[[tf.Tensor], Ans
     """From files to probabilities."""
     backbone, size = exported.backbone, exported.backbone.input_size
     raw, fold = _logits(exported, module), _fold(exported.answering)
+    stretch = _stretch(exported.answering, fold)
 
     def answered(image_bytes: tf.Tensor) -> Answered:
         images = tf.map_fn(
@@ -136,10 +139,28 @@ def _answers(exported: Exported, module: tf.Module) -> Callable[[tf.Tensor], Ans
             parallel_iterations=_DECODED_AT_ONCE,
         )
         bottlenecks = tf.cast(backbone.model(images, training=False), tf.float32)
-        logits = tf.cast(raw(bottlenecks), tf.float64) / exported.head.temperature
+        logits = stretch(tf.cast(raw(bottlenecks), tf.float64) / exported.head.temperature)
         return Answered(bottlenecks=bottlenecks, logits=logits, probabilities=fold(tf.nn.softmax(logits)))
 
     return answered
+
+
+def _stretch(
+    answering: Answering, fold: Callable[[tf.Tensor], tf.Tensor]
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Answering.placed, the scale of it. An alias moves with its target, so that their sum lies where the scale puts it."""
+    if len(answering.stretched) == 0:
+        return lambda logits: logits
+    is_moved = np.isin(np.arange(len(answering.answers_as)), answering.stretched)
+    roots, rivals = np.maximum(answering.answers_as, 0), answering.rivals
+
+    def stretch(logits: tf.Tensor) -> tf.Tensor:
+        whole = tf.math.log(tf.maximum(fold(tf.nn.softmax(logits)), _LEAST_PROBABILITY))
+        best = tf.reduce_max(tf.gather(whole, rivals, axis=1), axis=1, keepdims=True)
+        ahead = tf.maximum(tf.gather(whole, roots, axis=1) - best, 0)
+        return logits + tf.where(is_moved, (answering.scale - 1) * ahead, 0.0)
+
+    return stretch
 
 
 def _fold(answering: Answering) -> Callable[[tf.Tensor], tf.Tensor]:

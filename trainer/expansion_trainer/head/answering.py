@@ -1,7 +1,12 @@
-"""From a head's logits to a model's answers: every category at its index, what is gone never answers, an alias adds to its target."""
+"""From a head's logits to a model's answers: every category at its index, what is gone never answers, an alias adds to its target.
+
+Temperature and scale say how sure an answer is and never which it is. The temperature divides all logits. The scale stretches how far an
+added category is ahead of the best of the frozen ones, b: a logit z > b becomes b + scale (z - b), the others stay. So no two
+categories change places, and pictures that the frozen ones answer keep their scores.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -9,6 +14,7 @@ from scipy.special import softmax
 
 from expansion_contract.report import Category
 from expansion_trainer.columns import NEVER, Columns
+from expansion_trainer.head.fit import FittedHead
 from expansion_trainer.head.softmax import Array, Doubles, Flags, Labels, Rows
 
 
@@ -20,6 +26,8 @@ class Answering:
     temperature: float
     source: Labels  # (C,) the fitted column of each index, or NEVER
     answers_as: Labels  # (C,) the index whose name and probability it gives, or NEVER
+    scale: float = 1.0
+    frozen: int = 0  # fitted columns, the first ones, that the scale leaves alone
 
     @classmethod
     def of(cls, rows: Rows, temperature: float, columns: Columns | None = None) -> "Answering":
@@ -33,13 +41,28 @@ class Answering:
         )
 
     @classmethod
-    def of_model(cls, rows: Rows, temperature: float, categories: Sequence[Category]) -> "Answering":
+    def of_head(cls, head: FittedHead, columns: Columns | None = None) -> "Answering":
+        """As sure as the head is."""
+        plain = cls.of(head, head.temperature, columns)
+        return replace(plain, scale=head.scale, frozen=head.frozen)
+
+    @classmethod
+    def of_model(
+        cls,
+        rows: Rows,
+        temperature: float,
+        categories: Sequence[Category],
+        scale: float = 1.0,
+        frozen: int = 0,
+    ) -> "Answering":
         """A published model's own head, whose columns are its indices."""
         return cls(
             rows=rows,
             temperature=temperature,
             source=np.arange(len(rows.bias)),
             answers_as=np.array([_target(category, categories) for category in categories], np.int64),
+            scale=scale,
+            frozen=frozen,
         )
 
     @property
@@ -48,14 +71,35 @@ class Answering:
         active: Flags = (self.answers_as != NEVER) & (self.source != NEVER)
         return active
 
+    @property
+    def stretched(self) -> Labels:
+        """Columns that the scale moves: those that answer for an added category, where a frozen one answers, too."""
+        roots = np.maximum(self.answers_as, 0)
+        if self.scale == 1 or len(self.rivals) == 0:
+            return roots[:0]
+        return np.flatnonzero(self.active & (self.source[roots] >= self.frozen))
+
+    @property
+    def rivals(self) -> Labels:
+        """Frozen columns that answer with their own name."""
+        own = self.answers_as == np.arange(len(self.answers_as))
+        return np.flatnonzero(self.active & own & (self.source < self.frozen))
+
     def logits(self, bottlenecks: Array) -> Array:
-        """(n, D) to (n, C), after temperature; -inf for what never answers."""
+        """(n, D) to (n, C), after temperature and scale; -inf for what never answers."""
         return self.placed(self.rows.logits(bottlenecks))
 
     def placed(self, fitted: Array) -> Array:
         """(n, F) to (n, C): the same of logits that are there already."""
         z: Array = fitted[:, np.maximum(self.source, 0)] / np.float32(self.temperature)
         z[:, ~self.active] = -np.inf
+        moved = self.stretched
+        if len(moved):
+            whole = folded_logits(z, self.answers_as)
+            best = whole[:, self.rivals].max(axis=1, keepdims=True)
+            ahead = np.maximum(whole[:, self.answers_as[moved]] - best, 0)
+            # An alias moves with its target, so that their sum lies where the scale puts it.
+            z[:, moved] += np.float32(self.scale - 1) * ahead
         return z
 
     def probabilities(self, bottlenecks: Array) -> Array:

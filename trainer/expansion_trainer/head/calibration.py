@@ -1,12 +1,13 @@
-"""Where the boundary between old and new lies (one offset on all new logits) and how sharp the scores are (one temperature).
+"""Where the boundary between old and new lies (one offset on all new logits) and how sure the scores are (one temperature
+for all, and one scale for answers with a new category).
 
 The gap of an image is its best new logit minus its best base logit: with offset d a new category answers exactly when gap + d > 0.
 All gaps here come from images that the answering head was not fitted on; on its own images a head is surer than it may be.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import floor, inf, log
+from math import floor, inf, log, sqrt
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -23,9 +24,12 @@ MARGIN = 3.0
 UNSEEN, UNSEEN_LOOSER, UNSEEN_AT = 3.4, 1.8, 1e-4
 """Logits in reserve for each unit of likeness at an L2 of 1e-4, and more of them for every factor of e that rows are looser; measured in
 benchmarks/README.md."""
-SHARPEST, FLATTEST = 0.2, 5.0
+LEAST, MOST = 0.2, 5.0
+"""Of a temperature or a scale."""
+BEYOND_CHANCE = 1.96
+"""Standard errors."""
 PRIOR_WIDTH = 0.5
-"""Standard deviation of log temperature before anything is seen: few images hardly move it from 1."""
+"""Standard deviation of the logarithm of either before anything is seen: few images hardly move it from 1."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +56,9 @@ class Answered:
 
     logits: Array  # (n, C)
     labels: Labels  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 def allowed(n: int, rate: float) -> int:
@@ -150,17 +157,72 @@ def thrifty(gaps: Gaps) -> float:
 
 def temperature(groups: Sequence[Answered]) -> float:
     """Minimises the mean log loss of softmax(logits / T) in which every group (new, base) weighs the same."""
-    seen = [group for group in groups if len(group.labels)]
-    images = sum(len(group.labels) for group in seen)
-    if not seen:
+    seen = [group for group in groups if len(group)]
+
+    def loss(t: float) -> float:
+        return float(np.mean([log_loss(group, t) for group in seen]))
+
+    return _likeliest(loss, sum(map(len, seen)))
+
+
+def _likeliest(loss: Callable[[float], float], images: int) -> float:
+    """The positive number at which their mean loss is least, 1 beforehand."""
+    if images == 0:
         return 1.0
 
-    def loss(log_t: float) -> float:
-        means = [log_loss(group, float(np.exp(log_t))) for group in seen]
-        return images * float(np.mean(means)) + (log_t / PRIOR_WIDTH) ** 2 / 2
+    def surprise(logarithm: float) -> float:
+        return images * loss(float(np.exp(logarithm))) + (logarithm / PRIOR_WIDTH) ** 2 / 2
 
-    found = minimize_scalar(loss, bounds=(np.log(SHARPEST), np.log(FLATTEST)), method="bounded")
+    found = minimize_scalar(surprise, bounds=(np.log(LEAST), np.log(MOST)), method="bounded")
     return float(np.exp(found.x))
+
+
+def scale(new: Answered, base_count: int, temperature: float) -> float:
+    """How far new categories should be ahead of the best old one, for what they are now, where they answer; see answering.py.
+
+    At the scale found, new images have a mean score as high as the share of them that is answered rightly. The log loss would make those
+    answers as sure as they are right among new images, and the others, which the boundary gives to the base for the sake of old images
+    and which are all wrong, would stand beside them uncounted. The number of right answers is taken as normally distributed.
+
+    1 unless they are less sure than chance explains. Never below: the boundary makes new answers unsure, nothing but the temperature
+    makes them too sure, and rows fitted without a fold are right less often than those that are exported.
+    """
+    if base_count == 0 or len(new) == 0:
+        return 1.0
+    z = new.logits.astype(np.float64) / temperature
+    ahead = z - z[:, :base_count].max(axis=1, keepdims=True)
+    right = float((ahead.argmax(axis=1) == new.labels).mean())
+    variance = max(right * (1 - right), 1 / len(new))
+
+    def lacking(s: float) -> float:
+        return right - _mean_score(ahead, base_count, s)
+
+    if lacking(1.0) <= BEYOND_CHANCE * sqrt(variance / len(new)):
+        return 1.0
+    return _likeliest(lambda s: lacking(s) ** 2 / (2 * variance), len(new))
+
+
+def _mean_score(ahead: Doubles, base_count: int, scale: float) -> float:
+    """Of logits less the best old one."""
+    rivals, added = logsumexp(ahead[:, :base_count], axis=1), ahead[:, base_count:]
+    stretched = np.where(added > 0, scale * added, added)
+    total = np.logaddexp(rivals, logsumexp(stretched, axis=1))
+    return float(np.exp(np.maximum(stretched.max(axis=1), 0) - total).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sureness:
+    temperature: float
+    scale: float
+
+
+def sureness(new: Answered, base: Answered, base_count: int) -> Sureness:
+    """`base`: images of base categories that are a fair sample of them, or none. Without a base the temperature is all there is."""
+    found = temperature([new, base])
+    if base_count == 0:
+        return Sureness(temperature=found, scale=1.0)
+    cool = halfway(found)
+    return Sureness(temperature=cool, scale=scale(new, base_count, cool))
 
 
 def halfway(temperature: float) -> float:

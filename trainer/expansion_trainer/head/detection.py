@@ -260,7 +260,7 @@ def given(
 ) -> Given:
     """What is not given is as in a model grown for the first time, from which nothing was retired or merged."""
     head: FittedHead = fitting.head
-    model = answering or Answering.of(head, head.temperature)
+    model = answering or Answering.of_head(head)
     is_base = (model.source != NEVER) & (model.source < head.base_count)
     return Given(
         fitting=fitting,

@@ -1,7 +1,7 @@
 """Adds rows for new categories to a frozen head (`expand`), or makes a head for them alone (`replace`).
 
-Everything that is *chosen* (L2, offset, temperature) is chosen on images the answering head was not fitted on: validation images and
-calibration evidence, answered by the head itself, and, fold by fold, training images and evidence, answered by heads fitted
+Everything that is *chosen* (L2, offset, temperature, scale) is chosen on images the answering head was not fitted on: validation images
+and calibration evidence, answered by the head itself, and, fold by fold, training images and evidence, answered by heads fitted
 without that fold. So a few hundred photographs serve both to fit and to set the boundary, and a data set too small for a
 validation side still gets a choice.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from expansion_trainer.head import calibration as boundary
 from expansion_trainer.head import softmax, witnesses
-from expansion_trainer.head.calibration import Answered, Gaps
+from expansion_trainer.head.calibration import Answered, Gaps, Sureness
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.material import FOLDS, Images, Labelled, Material, material
 from expansion_trainer.head.softmax import OLD, Array, Doubles, Flags, Labels, Rows
@@ -37,8 +37,8 @@ class BaseHead(Rows):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FittedHead(Rows):
-    """Columns [:base_count] are the base's, bit-identical. The offset is folded into the new biases; the temperature is not:
-    scores = softmax(logits / temperature)."""
+    """Columns [:base_count] are the base's, bit-identical. The offset is folded into the new biases; temperature and scale are not:
+    answering.py applies them."""
 
     base_count: int
     solver: str
@@ -48,7 +48,9 @@ class FittedHead(Rows):
     evidence_kinds: tuple[str, ...]
     steal_rate_validation: float | None
     steal_images: int  # n of that rate
-    chosen_on: int  # n of held-out new images on which L2, offset and temperature were chosen
+    chosen_on: int  # n of held-out new images on which L2, offset and scale were chosen
+    scale: float = 1.0  # of how far added columns are ahead of the best frozen one
+    frozen: int = 0  # the pretrained network's columns, the first of the base's
 
 
 def expand(
@@ -70,7 +72,7 @@ def expand(
     best = _chosen(Task(base=base, material=stuff, steal_budget=steal_budget))
     kinds = tuple(sorted({e.kind for e in (*evidence, *calibration) if len(e.bottlenecks)}))
     new = stuff.scale.undo(best.rows)
-    return _fitted(base, new, best, kinds, _temperature(base, stuff, best, seed))
+    return _fitted(base, new, best, kinds, _sureness(base, stuff, best, seed))
 
 
 def replace(training: Labelled, validation: Labelled, seed: int) -> FittedHead:
@@ -78,7 +80,7 @@ def replace(training: Labelled, validation: Labelled, seed: int) -> FittedHead:
     stuff = material(None, training, validation, (), (), seed)
     best = _chosen(Task(base=None, material=stuff, steal_budget=0.0))
     nothing = BaseHead(weights=training.bottlenecks[:0].T.astype(np.float32), bias=np.zeros(0, np.float32))
-    return _fitted(nothing, stuff.scale.undo(best.rows), best, (), _temperature(nothing, stuff, best, seed))
+    return _fitted(nothing, stuff.scale.undo(best.rows), best, (), _sureness(nothing, stuff, best, seed))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,15 +180,16 @@ def _loss(held_out: HeldOut, offset: float) -> float:
     return boundary.log_loss(answered, 1.0) if new.any() else 0.0
 
 
-def _temperature(base: Rows, stuff: Material, best: Candidate, seed: int) -> float:
-    """One for all categories, from held-out new images and held-out base images that are a fair sample; see calibration.halfway."""
+def _sureness(base: Rows, stuff: Material, best: Candidate, seed: int) -> Sureness:
+    """From held-out new images, and held-out base images that are a fair sample."""
     new, truth = best.held_out.is_new, best.held_out.images.truth
     known = ~new & (truth != UNKNOWN)
     if not witnesses.is_fair(truth[~new], len(base.bias)):
         known[:] = False
-    groups = [_answered(base, stuff, best, _some(np.flatnonzero(group), seed)) for group in (new, known)]
-    found = boundary.temperature(groups)
-    return boundary.halfway(found) if len(base.bias) else found
+    of_new, of_base = (
+        _answered(base, stuff, best, _some(np.flatnonzero(group), seed)) for group in (new, known)
+    )
+    return boundary.sureness(of_new, of_base, len(base.bias))
 
 
 def _some(indices: Labels, seed: int) -> Labels:
@@ -201,7 +204,7 @@ def _answered(base: Rows, stuff: Material, best: Candidate, indices: Labels) -> 
     return Answered(logits=np.hstack([old, new]), labels=images.truth[indices])
 
 
-def _fitted(base: Rows, new: Rows, best: Candidate, kinds: tuple[str, ...], temperature: float) -> FittedHead:
+def _fitted(base: Rows, new: Rows, best: Candidate, kinds: tuple[str, ...], sureness: Sureness) -> FittedHead:
     return FittedHead(
         weights=np.hstack([base.weights, new.weights]),
         bias=np.concatenate([base.bias, new.bias + np.float32(best.offset)]),
@@ -209,9 +212,11 @@ def _fitted(base: Rows, new: Rows, best: Candidate, kinds: tuple[str, ...], temp
         solver=SOLVER,
         l2=best.l2,
         offset=best.offset,
-        temperature=temperature,
+        temperature=sureness.temperature,
         evidence_kinds=kinds,
         steal_rate_validation=best.gaps.steal_rate(best.offset),
         steal_images=len(best.gaps.bystanders),
         chosen_on=int(best.held_out.is_new.sum()),
+        scale=sureness.scale,
+        frozen=len(base.bias),
     )

@@ -1,4 +1,4 @@
-"""A fitted head together with how it came about, and the last step that all solvers but Softmax share: boundary and temperature.
+"""A fitted head together with how it came about, and the last step that all solvers but Softmax share: boundary and sureness.
 
 The rows come from some solver; everything here is decided on images that they were not fitted on.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 from expansion_trainer.head import calibration as boundary
 from expansion_trainer.head import witnesses
-from expansion_trainer.head.calibration import Answered, Gaps
+from expansion_trainer.head.calibration import Answered, Gaps, Sureness
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.fit import TEMPERATURE_IMAGES, BaseHead, FittedHead
 from expansion_trainer.head.material import Labelled, is_photographs
@@ -193,18 +193,18 @@ def balanced(labels: Labels) -> Doubles:
     return weights
 
 
-def temperature(seen: Judged, offset: float, seed: int) -> float:
-    """One for all categories, from new images and base images that are a fair sample; see calibration.halfway."""
+def sureness(seen: Judged, offset: float, seed: int) -> Sureness:
+    """From new images, and base images that are a fair sample."""
     labels = seen.bystanders.labels
     known = np.flatnonzero(labels != UNKNOWN)
-    if seen.base is None or not witnesses.is_fair(labels, len(seen.base.bias)):
+    base_count = 0 if seen.base is None else len(seen.base.bias)
+    if not witnesses.is_fair(labels, base_count):
         known = known[:0]
-    groups = [
+    return boundary.sureness(
         _answered(seen, seen.new, np.arange(len(seen.new)), offset, seed, is_new=True),
         _answered(seen, seen.bystanders, known, offset, seed, is_new=False),
-    ]
-    found = boundary.temperature(groups)
-    return found if seen.base is None else boundary.halfway(found)
+        base_count,
+    )
 
 
 def _answered(
@@ -223,6 +223,7 @@ def finished(seen: Judged, rows: Rows, made: "Made") -> Solved:
     """The base's rows untouched, beside them the new ones with their offset."""
     base = seen.base or BaseHead(weights=rows.weights[:, :0], bias=rows.bias[:0])
     offset = seen.offset
+    sure = sureness(seen, offset, made.seed)
     return Solved(
         weights=np.hstack([base.weights, rows.weights]),
         bias=np.concatenate([base.bias, rows.bias + np.float32(offset)]),
@@ -230,11 +231,13 @@ def finished(seen: Judged, rows: Rows, made: "Made") -> Solved:
         solver=made.solver,
         l2=0.0,
         offset=offset,
-        temperature=temperature(seen, offset, made.seed),
+        temperature=sure.temperature,
         evidence_kinds=made.evidence_kinds,
         steal_rate_validation=seen.gaps.steal_rate(offset),
         steal_images=len(seen.bystanders),
         chosen_on=len(seen.new),
+        scale=sure.scale,
+        frozen=len(base.bias),
         curve=made.curve,
         settings=made.settings,
     )

@@ -229,3 +229,5 @@ def _check_indices(pack: Pack) -> None:
         raise ValueError("the pretrained network's columns are not the first")
     if not pack.temperature > 0:
         raise ValueError(f"its temperature is {pack.temperature}")
+    if not pack.scale > 0:
+        raise ValueError(f"its scale is {pack.scale}")

@@ -35,7 +35,7 @@ class Pack:
     extractor: Extractor
     precision: str
     categories: tuple[Category, ...]
-    head: Rows  # (D, C), as exported: offsets and scales are folded in, the temperature is not
+    head: Rows  # (D, C), as exported: offsets are folded in, temperature and scale are not
     groups: Labels  # (C,)
     temperature: float
     expansions: tuple[Expansion, ...]  # [t - 1] belongs to group t
@@ -54,6 +54,11 @@ class Pack:
     def frozen(self) -> int:
         """How many of the first columns are the pretrained network's."""
         return int((self.groups == FROZEN).sum())
+
+    @property
+    def scale(self) -> float:
+        """Of all added columns: an expansion solves the earlier ones again with its own."""
+        return self.expansions[-1].scale if self.expansions else 1.0
 
     @property
     def pretrained(self) -> tuple[Rows, tuple[Category, ...]]:
