@@ -12,7 +12,7 @@ export OPENBLAS_NUM_THREADS ?= 1
 PYTEST := $(BIN)/pytest
 BENCH = --data "$${EXPANSION_TEST_DATA:?set EXPANSION_TEST_DATA to the folder of test data}" --out build/bench
 
-.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-failover test-blindness test-cluster test-faults test-faults-full check format crds control-plane bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve diagrams bench-operator bench-documents locks clean
+.PHONY: help setup demo demo-stop test test-unit test-tensorflow test-apiserver test-failover test-blindness test-cluster test-faults test-faults-full check format crds control-plane bench bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve bench-unknown diagrams bench-operator bench-documents locks clean
 
 help:  ## What can be done here
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ crds: $(READY)  ## Write crds/ and the chart's copy from the resource's classes
 control-plane: $(READY)  ## Find or build etcd, kube-apiserver, kube-controller-manager and kubectl
 	@$(BIN)/python -m expansion_development.control_plane --build
 
-bench: bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve bench-documents  ## All measurements, and the tables and plots in the documents
+bench: bench-accuracy bench-frontier bench-overlap bench-sequence bench-many bench-export bench-solve bench-unknown bench-documents  ## All measurements, and the tables and plots in the documents
 
 bench-accuracy: $(READY)  ## Accuracy on real images: EXPANSION_TEST_DATA names their folder (ARGS='--new-set NAME=FOLDER' for yours)
 	@$(BIN)/python -m expansion_benchmarks.accuracy $(BENCH) $(ARGS)
@@ -97,6 +97,9 @@ bench-many: $(READY)  ## 5 to 150 new categories, beside retrain.py's gradient d
 
 bench-export: $(READY)  ## One row again, from the exported SavedModel
 	@$(BIN)/python -m expansion_benchmarks.exported $(BENCH) $(ARGS)
+
+bench-unknown: $(READY)  ## Ways of telling unknown pictures, side by side, after bench-accuracy
+	@$(BIN)/python -m expansion_benchmarks.telling $(BENCH) $(ARGS)
 
 bench-solve: $(READY)  ## Seconds and memory for 5, 100 and 1000 new categories
 	@$(BIN)/python -m expansion_benchmarks.timing $(BENCH) $(ARGS)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from expansion_benchmarks import many, operating, overlap, sequence, tables, timing
+from expansion_benchmarks import many, operating, overlap, sequence, tables, telling, timing
 from expansion_benchmarks.frontier import NAMES, SHOWN, TITLES
 from expansion_benchmarks.tables import table
 
@@ -100,6 +100,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "calibration": ("accuracy.json", tables.calibration),
     "calibration-shown": ("accuracy.json", calibration_shown),
     "unknown": ("accuracy.json", tables.strangers),
+    "unknown-methods": ("unknown.json", telling.shown),
     "overlap": ("overlap.json", overlap.shown),
     "sequence": ("sequence.json", sequence.shown),
     "many": ("many.json", many.shown),

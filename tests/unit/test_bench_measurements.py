@@ -13,9 +13,13 @@ from expansion_benchmarks.overlap import by_hand
 from expansion_benchmarks.sets import Deal, dealt, given_source, some_categories
 from expansion_benchmarks.sets import NewSet as Set
 from expansion_benchmarks.targets import verdict
+from expansion_benchmarks.telling import Seen, numbers
 from expansion_contract.labels import imagenet
 from expansion_trainer.dataset.split import Side
+from expansion_trainer.head import statistics, unknown
+from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.fit import FittedHead
+from expansion_trainer.head.softmax import Rows
 
 
 def pool(categories: int, each: int) -> Pool:
@@ -165,3 +169,26 @@ def test_a_plot_escapes_its_words(tmp_path: Path):
         svg.Plot(title="&", x="x", y="y", lines=[line], span_x=(0, 1), span_y=(0, 1)), tmp_path / "p.svg"
     )
     assert "a &lt; b" in (tmp_path / "p.svg").read_text()
+
+
+def test_every_way_of_telling_tells_pictures_of_another_direction():
+    """Three categories along axes of their own; what is strange lies along another one."""
+    chance = np.random.default_rng(0)
+
+    def around(axis: int, count: int) -> np.ndarray:
+        return (np.eye(16)[axis] + chance.normal(0, 0.05, (count, 16))).astype(np.float32)
+
+    labels = np.repeat(np.arange(3), 40)
+    images = np.concatenate([around(axis, 40) for axis in range(3)])
+    rows = Rows(weights=10 * np.eye(16, 3, dtype=np.float32), bias=np.zeros(3, np.float32))
+    seen = Seen(
+        answering=Answering.of(rows, 1.0),
+        space=unknown.space(statistics.of(images, labels, 3)),
+        bottlenecks=unknown.unit(images),
+        plain=images,
+        labels=labels,
+    )
+    known, strange = numbers(seen, around(1, 50)), numbers(seen, around(9, 50))
+    assert len(known) == 12
+    told = {name: unknown.auroc(known[name], strange[name]) for name in known}
+    assert min(told.values()) > 0.85, told

@@ -90,7 +90,7 @@ def space(statistics: Statistics) -> Space | None:
         return None
     squares = np.square(statistics.means[seen]).sum(axis=1) + statistics.variances[seen].sum(axis=1)
     means = statistics.means[seen] / np.sqrt(np.maximum(squares, 1e-12))[:, None]
-    within = _shrunk(statistics.within / max(float(squares.mean()), 1e-12))
+    within = shrunk(statistics.within / max(float(squares.mean()), 1e-12))
     centre = means.mean(axis=0)
     apart = means - centre
     lower = np.linalg.cholesky(within)
@@ -107,7 +107,7 @@ def space(statistics: Statistics) -> Space | None:
     )
 
 
-def _shrunk(within: Doubles) -> Doubles:
+def shrunk(within: Doubles) -> Doubles:
     size = len(within)
     shrunk: Doubles = (1 - SHRINKAGE) * within
     shrunk[np.diag_indices(size)] += SHRINKAGE * np.trace(within) / size + 1e-12
