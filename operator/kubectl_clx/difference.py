@@ -48,6 +48,8 @@ class Difference:
     says: str
     otherwise: tuple[Outcome, ...] = ()
     """What it may be instead, where status does not tell enough."""
+    later: tuple[Outcome, ...] = ()
+    """What follows beside it, when a run that is under way or waits for its turn comes to that."""
     changes: tuple[str, ...] = ()
     """`spec.training.seed: 0 -> 1`"""
 
@@ -55,30 +57,43 @@ class Difference:
 def difference(told: Told, now: datetime) -> Difference:
     changes = tuple(_changes("spec", told.live.spec.to_wire(), told.edited.spec.to_wire()))
     outcomes = tuple(dict.fromkeys(_outcomes(told, changes, now)))
-    likely, *rest = outcomes
+    likely, *rest = (outcome for outcome, _ in outcomes)
     others = {outcome.effect: outcome for outcome in reversed(rest) if outcome.effect is not likely.effect}
+    later = {one.effect: one for _, following in outcomes for one in following}
     return Difference(
-        effect=likely.effect, says=likely.says, otherwise=tuple(others.values()), changes=changes
+        effect=likely.effect,
+        says=likely.says,
+        otherwise=tuple(others.values()),
+        later=tuple(one for effect, one in later.items() if effect not in {likely.effect, *others}),
+        changes=changes,
     )
 
 
-def _outcomes(told: Told, changes: tuple[str, ...], now: datetime) -> Iterator[Outcome]:
+def _outcomes(
+    told: Told, changes: tuple[str, ...], now: datetime
+) -> Iterator[tuple[Outcome, tuple[Outcome, ...]]]:
+    """Each with what follows later."""
+    if (known := _known(told, changes, now)) is not None:
+        yield known, ()
+        return
+    unedited = possible(Told(live=told.live, edited=told.live), now)
+    anyway = frozenset(step for seen in unedited for step in _steps(seen, now))
+    for seen in possible(told, now):
+        yield _outcome(seen, anyway, told, now), tuple(_later(seen, anyway, told, now))
+
+
+def _known(told: Told, changes: tuple[str, ...], now: datetime) -> Outcome | None:
+    """Without asking the planner."""
     if told.live.spec.output.models != told.edited.spec.output.models:
         message = next(rule.message for rule in Output.rules if "oldSelf" in rule.cel)
-        yield Outcome(effect=Effect.REFUSED, says=f"The API server refuses it: {message}.")
-    elif not changes and starts.requested(told.live) == starts.requested(told.edited):
-        yield Outcome(effect=Effect.NOTHING, says="The spec stays as it is.")
-    elif refused := _refused(told, now):
-        yield refused
-    elif not is_current(told.live):
-        yield Outcome(effect=Effect.UNKNOWN, says=_not_current(told.live))
-    else:
-        unedited = possible(Told(live=told.live, edited=told.live), now)
-        anyway = frozenset(step for seen in unedited for step in _steps(seen, now))
-        for seen in possible(told, now):
-            yield (outcome := _outcome(seen, anyway, told, now))
-            if outcome.effect is Effect.SERVING and (coming := _coming_gate(seen, anyway, told)):
-                yield coming
+        return Outcome(effect=Effect.REFUSED, says=f"The API server refuses it: {message}.")
+    if not changes and starts.requested(told.live) == starts.requested(told.edited):
+        return Outcome(effect=Effect.NOTHING, says="The spec stays as it is.")
+    if refused := _refused(told, now):
+        return refused
+    if not is_current(told.live):
+        return Outcome(effect=Effect.UNKNOWN, says=_not_current(told.live))
+    return None
 
 
 def _steps(seen: Observed, now: datetime) -> Iterator[Outcome]:
@@ -133,6 +148,17 @@ def _outcome(seen: Observed, anyway: frozenset[Outcome], told: Told, now: dateti
         or _gate(seen, anyway, told)
         or Outcome(effect=Effect.NOTHING, says=_nothing(seen, told))
     )
+
+
+def _later(seen: Observed, anyway: frozenset[Outcome], told: Told, now: datetime) -> Iterator[Outcome]:
+    if told.edited.spec.suspend:
+        return
+    finding = policies.first_finding(seen, now)
+    obstacle = _obstacle(seen, finding, told) if finding is not None else None
+    if obstacle is not None and obstacle.effect is Effect.TRAIN:
+        yield obstacle
+    if coming := _coming_gate(seen, anyway, told):
+        yield coming
 
 
 def _suspended(told: Told) -> Outcome:

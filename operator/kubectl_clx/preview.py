@@ -61,4 +61,5 @@ def _created(file: Body, title: str) -> Preview:
 def _told(title: str, found: Difference) -> Preview:
     lines = [f"{title}: {found.effect}", *(f"  {change}" for change in found.changes), found.says]
     lines += [f"Or {other.effect}, which status does not tell: {other.says}" for other in found.otherwise]
+    lines += [f"Later {coming.effect}: {coming.says}" for coming in found.later]
     return Preview(text="\n".join(lines), exit=_EXITS[found.effect])
