@@ -52,3 +52,26 @@ def test_another_solver_must_lead_by_more_than_chance(count: int, solver: str) -
     assert found.solver == solver
     assert found.choice is not None
     assert found.choice.contenders[1].ahead == pytest.approx(count / IMAGES)
+
+
+def test_a_lead_that_hangs_on_one_photograph_is_chance() -> None:
+    """One photograph that the first head takes for new sets its level above all images; without it the first one is ahead."""
+    strange = np.full((20, 2), -1, np.float32)
+    strange[0, 0] = 2
+    heads = [reading(0, "Softmax"), reading(1, "Discriminant")]
+    bottlenecks = np.ones((IMAGES, 2), np.float32)
+    bottlenecks[:20, 1] = -2
+    images = Labelled(bottlenecks=bottlenecks, labels=np.zeros(IMAGES, np.int64))
+    for one, solver in (
+        (Evidence(kind="unlabelled", bottlenecks=strange), "Softmax"),
+        (_often(strange), "Discriminant"),
+    ):
+        found = chosen(heads, BASE, images, (one,), 0.005)
+        assert found.choice is not None
+        assert found.choice.contenders[1].ahead == pytest.approx(0.8)
+        assert found.solver == solver
+
+
+def _often(strange: np.ndarray) -> Evidence:
+    """The same twenty times over, and as many photographs as are no accident."""
+    return Evidence(kind="unlabelled", bottlenecks=np.repeat(strange, 20, axis=0))

@@ -1,7 +1,7 @@
 """The best of several heads on new validation images, each at the same steals: their own offsets would compare thrift, not skill."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,8 @@ STEAL_RATES = (1, 2, 4, 8)
 """Multiples of the steal budget. Their mean hangs less on the one photograph that is stolen first."""
 SURE = 1.96
 """Standard errors by which another solver must lead: as sure as every interval of the report."""
+DRAWS = 200
+"""Of the images of no new category, with replacement: few of them set the levels, and others would set other ones."""
 
 
 def chosen(
@@ -31,10 +33,11 @@ def chosen(
         choice = Choice(contenders=(), images=len(validation), bystanders=len(others), why=why)
         return replace(heads[0], choice=choice)
     rates = [min(steal_budget * multiple, 1.0) for multiple in STEAL_RATES]
-    right = [_right(head, base, validation, others, rates) for head in heads]
+    answers = [_Answers.of(head, base, validation, others) for head in heads]
     weights = balanced(validation.labels)
     contenders = [
-        _contender(head.solver, own, right[0], weights) for head, own in zip(heads, right, strict=True)
+        _contender(head.solver, own, answers[0], weights, rates)
+        for head, own in zip(heads, answers, strict=True)
     ]
     best = int(np.argmax([c.ahead - SURE * c.error if place else 0.0 for place, c in enumerate(contenders)]))
     choice = Choice(
@@ -46,26 +49,45 @@ def chosen(
     return replace(heads[best], choice=choice)
 
 
-def _right(
-    head: Solved, base: BaseHead, validation: Labelled, others: Labelled, rates: Sequence[float]
-) -> Doubles:
-    """(n,), at which share of the steal rates each image gets its own category."""
-    first = head.base_count
-    new, seen = (
-        HeldOut.of(base, part, head.logits(part.bottlenecks)[:, first:]) for part in (validation, others)
-    )
-    gaps = np.sort(seen.gaps)[::-1]
-    steals: Labels = np.floor(np.multiply(rates, len(gaps)) + 1e-9).astype(np.int64)
-    levels = gaps[np.minimum(steals, len(gaps) - 1)]
-    shares: Doubles = (new.is_right[:, None] & (new.gaps[:, None] > levels)).mean(axis=1)
-    return shares
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Answers:
+    """Of one head."""
+
+    new: HeldOut
+    gaps: Doubles  # (m,), of the images of no new category
+
+    @classmethod
+    def of(cls, head: Solved, base: BaseHead, validation: Labelled, others: Labelled) -> "_Answers":
+        first = head.base_count
+        new, seen = (
+            HeldOut.of(base, part, head.logits(part.bottlenecks)[:, first:]) for part in (validation, others)
+        )
+        return cls(new=new, gaps=seen.gaps)
+
+    def right(self, rates: Sequence[float], drawn: Labels | slice = slice(None)) -> Doubles:
+        """(n,), at which share of the steal rates each image gets its own category. `drawn`: of the images of no new category."""
+        gaps = np.sort(self.gaps[drawn])[::-1]
+        steals: Labels = np.floor(np.multiply(rates, len(gaps)) + 1e-9).astype(np.int64)
+        levels = gaps[np.minimum(steals, len(gaps) - 1)]
+        shares: Doubles = (self.new.is_right[:, None] & (self.new.gaps[:, None] > levels)).mean(axis=1)
+        return shares
 
 
-def _contender(solver: str, own: Doubles, first: Doubles, weights: Doubles) -> Contender:
-    apart = own - first
+def _contender(
+    solver: str, own: _Answers, first: _Answers, weights: Doubles, rates: Sequence[float]
+) -> Contender:
+    """The error is of both samples, as if they were independent: the validation images, and those that set the levels."""
+    score = own.right(rates)
+    apart = score - first.right(rates)
     ahead = float(weights @ apart)
-    error = float(np.sqrt(np.square(weights) @ np.square(apart - ahead)))
-    return Contender(solver=solver, score=float(weights @ own), ahead=ahead, error=error)
+    by_images = float(np.square(weights) @ np.square(apart - ahead))
+    chance, size = np.random.default_rng(0), len(own.gaps)
+    leads = [
+        weights @ (own.right(rates, drawn) - first.right(rates, drawn))
+        for drawn in (chance.integers(size, size=size) for _ in range(DRAWS))
+    ]
+    error = float(np.sqrt(by_images + np.var(leads)))
+    return Contender(solver=solver, score=float(weights @ score), ahead=ahead, error=error)
 
 
 def _nothing_to_compare(heads: Sequence[Solved], validation: Labelled, others: Labelled) -> str:
