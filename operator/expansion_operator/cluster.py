@@ -113,17 +113,21 @@ class Cluster:
     # Reading
 
     def told(self, body: Body) -> None:
-        """Of a resource or a Job, by an event: whatever is read from now on is not older."""
-        if body.get("kind") in {"ClassifierExpansion", "Job"}:
+        """Of a resource, a Job or a Deployment, by an event: whatever is read from now on is not older."""
+        if body.get("kind") in {"ClassifierExpansion", "Job", "Deployment"}:
             self._freshness.told(_counted_with(body["kind"], _namespace(body), _name(body)), _version(body))
 
     def expansion(self, namespace: str, name: str) -> Body | None:
-        of = _counted_with("ClassifierExpansion", namespace, name)
-        newest = self._freshness.newest(of)
-        body = self._get("ClassifierExpansion", namespace, name)
+        body = self._get_fresh("ClassifierExpansion", namespace, name)
         if body is None:
-            self._freshness.gone(of)
-        else:
+            self._freshness.gone(_counted_with("ClassifierExpansion", namespace, name))
+        return body
+
+    def _get_fresh(self, kind: str, namespace: str, name: str) -> Body | None:
+        of = _counted_with(kind, namespace, name)
+        newest = self._freshness.newest(of)
+        body = self._get(kind, namespace, name)
+        if body is not None:
             self._must_not_be_older(of, body, newest)
         return body
 
@@ -161,7 +165,7 @@ class Cluster:
         return None if job is None else self._job(job, expansion.metadata.uid)
 
     def serving(self, expansion: ClassifierExpansion, name: str) -> Serving:
-        deployment = self._get("Deployment", expansion.metadata.namespace, name)
+        deployment = self._get_fresh("Deployment", expansion.metadata.namespace, name)
         if deployment is None:
             return Serving(deployment=None, addresses=(), live=Live(None))
         labels = deployment["spec"]["selector"].get("matchLabels", {})
@@ -223,6 +227,9 @@ class Cluster:
         existing = seen.body if seen else None
         if existing is None:
             existing = self._get(manifest["kind"], _namespace(manifest), _name(manifest))
+            if seen and existing is not None and workloads.is_controlled_by(existing, owner_uid):
+                message = f"{_title(manifest)} was not there when it was looked for, and is: all is looked at again."
+                raise ApiError(0, message)
         self._must_be_ours(manifest, existing, owner_uid)
         path = _path(manifest["kind"], _namespace(manifest), _name(manifest))
         digest = sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
@@ -231,6 +238,7 @@ class Cluster:
         if existing is not None and workloads.is_letting_go_of_replicas(existing, manifest, FIELD_MANAGER):
             existing = self._hand_over_replicas(existing, manifest)
         applied = self._applied_by(FIELD_MANAGER, manifest, existing)
+        self.told(applied)
         self._applied[path] = (_uid(applied), digest)
         return existing is None or _version(existing) != _version(applied)
 

@@ -200,11 +200,11 @@ def planned(reference: Sequence[Passed], full: bool) -> list[list[Meeting]]:
 
 
 def _decides(call: Call) -> bool:
-    """Is it a read by which a run may be started: of the resource, or of its Jobs?"""
+    """Is it a read by which a run may be started, or by which it is said what is served: of the resource, its Jobs, its Deployment?"""
     return (
         call.server == API
         and call.is_read
-        and ("/classifierexpansions/" in call.target or "/jobs?" in call.target)
+        and any(part in call.target for part in ("/classifierexpansions/", "/jobs?", "/deployments/"))
     )
 
 
