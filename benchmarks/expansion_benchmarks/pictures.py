@@ -77,7 +77,7 @@ def temperature(head: FittedHead, new: NewSet, base: Pool, title: str, path: Pat
         svg.Line(name="as sure as right", xs=[0, 100], ys=[0, 100], dashed=True, colour=6),
         _reliability("before: temperature 1", before.probabilities(images), truth),
         _reliability(
-            f"after: temperature {head.temperature:.2f}, scale {head.scale:.2f}",
+            f"after: {head.temperature:.2f}, scale {head.scale:.2f}",
             after.probabilities(images),
             truth,
         ),
