@@ -7,8 +7,10 @@ from expansion_contract.resource import ClassifierExpansion
 from expansion_operator.observed import JobPhase, JobSeen
 
 NOT_BEGUN = {JobPhase.QUEUED, JobPhase.PENDING}
-OURS = {"pending_deadline_seconds", "no_progress_deadline_seconds"}
-"""Kept by the operator: they stand in no Job."""
+KEPT = {"pending_deadline_seconds", "no_progress_deadline_seconds"}
+"""By the operator: they stand in no Job."""
+LIMITS = {"active_deadline_seconds", "backoff_limit"}
+"""An edit of these reaches the Job that is there, whether it has begun or not."""
 _DIGITS = 16
 
 
@@ -16,10 +18,24 @@ def asked(expansion: ClassifierExpansion) -> str:
     """A digest. What is as by default does not count, so that a release with a new field replaces no Job."""
     spec = expansion.spec
     parts = {
-        "compute": spec.compute.model_dump(mode="json", exclude_defaults=True, exclude=OURS),
+        "compute": spec.compute.model_dump(mode="json", exclude_defaults=True, exclude=KEPT | LIMITS),
         "storage": spec.storage.model_dump(mode="json", exclude_defaults=True),
     }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:_DIGITS]
+
+
+def limits(expansion: ClassifierExpansion) -> dict[str, int]:
+    """As they stand in the Job's spec."""
+    return expansion.spec.compute.model_dump(mode="json", by_alias=True, include=LIMITS)
+
+
+def written(asked_limits: dict[str, int]) -> str:
+    return json.dumps(asked_limits, sort_keys=True)
+
+
+def has_other_limits(job: JobSeen, expansion: ClassifierExpansion) -> bool:
+    """Than were last asked for: what a webhook or a policy has made of them is not fought. Earlier releases wrote none."""
+    return not job.managed_by and job.limits not in {"", written(limits(expansion))}
 
 
 def is_outdated(job: JobSeen, expansion: ClassifierExpansion) -> bool:

@@ -299,6 +299,25 @@ class Cluster:
             return False
         return True
 
+    def patch(self, kind: str, namespace: str, name: str, seen: tuple[str, str], changes: Body) -> bool:
+        """A merge patch of the object whose uid and resourceVersion were `seen`; a late one is rejected. Is it patched now?"""
+        uid, version = seen
+        metadata = {**changes.get("metadata", {}), "uid": uid, "resourceVersion": version}
+        request = _Request(
+            method="PATCH",
+            path=_path(kind, namespace, name),
+            body={**changes, "metadata": metadata},
+            query={"fieldManager": FIELD_MANAGER},
+            content_type="application/merge-patch+json",
+        )
+        try:
+            self.told(self._ask(f"to change {kind} {namespace}/{name}", request))
+        except ApiError as error:
+            if error.status not in {404, 409}:
+                raise
+            return False
+        return True
+
     def write_status(self, body: Body, status: Body) -> str | None:
         """One patch with conditions and observedGeneration together, if anything differs. None: somebody was faster.
 

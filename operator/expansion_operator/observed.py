@@ -62,6 +62,7 @@ class JobSeen:
     )
     resource_version: str = ""
     asked: str = ""  # what it was made from, see asked.py
+    limits: str = ""  # what it was last asked to keep, see asked.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +180,16 @@ class Delete:
     version: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """Tell a Job that is there how long and how often it may try; only as it was seen."""
+
+    name: str
+    uid: str
+    version: str
+    limits: dict[str, int]
+
+
 def deleted(job: JobSeen) -> Delete:
     return Delete(kind="Job", name=job.name, uid=job.uid, version=job.resource_version)
 
@@ -219,7 +230,7 @@ class Announce:
     message: str
 
 
-Action = WriteRun | Apply | Delete | Publish | WriteServing | Prune | HoldDeletion | Announce
+Action = WriteRun | Apply | Limit | Delete | Publish | WriteServing | Prune | HoldDeletion | Announce
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 from expansion_contract import lineage
 from expansion_contract.resource import FINALIZER, DeletionPolicy, ServingMode
 from expansion_operator import derived, earlier_runs, policies, schedule
+from expansion_operator.asked import has_other_limits, limits
 from expansion_operator.conditions import Finding, Next, Stage, announcements
 from expansion_operator.manifests.job import training_job
 from expansion_operator.manifests.pod import serving_name
@@ -18,6 +19,7 @@ from expansion_operator.observed import (
     HoldDeletion,
     JobPhase,
     JobSeen,
+    Limit,
     Observed,
     Plan,
     Prune,
@@ -52,6 +54,7 @@ def plan(observed: Observed, settings: Settings, now: datetime) -> Plan:
         *_told_at_once(observed, finding),
         *_model_servers(observed, finding, settings),
         *_next_step(observed, finding, settings, now),
+        *_limits(observed, finding),
         *_outdated_versions(observed, finding),
         *announcements(previous.conditions, status.conditions),
     )
@@ -97,6 +100,16 @@ def _deletions(observed: Observed, jobs: Iterable[JobSeen], now: datetime) -> It
     """Of Jobs of which status knows all that it must: the others are deleted at the next look, when it does."""
     unremembered = earlier_runs.unremembered(observed, now)
     return (deleted(job) for job in jobs if job.uid not in unremembered)
+
+
+def _limits(observed: Observed, finding: Finding | None) -> tuple[Limit, ...]:
+    """Of a run that goes on."""
+    job, expansion = observed.job, observed.expansion
+    if job is None or job.phase not in UNDER_WAY or not _may_go(job) or not has_other_limits(job, expansion):
+        return ()
+    if expansion.spec.suspend or _is_refused(finding) or _goes_on(observed, finding) is Next.STOP:
+        return ()
+    return (Limit(name=job.name, uid=job.uid, version=job.resource_version, limits=limits(expansion)),)
 
 
 def _next_step(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from expansion_operator import acceptable, derived, publication, starting, training
+from expansion_operator.asked import has_other_limits
 from expansion_operator.conditions import Finding, Next, Stage
 from expansion_operator.observed import Observed
 from expansion_operator.waits import BUSY, HEALING, REFUSED
@@ -102,4 +103,6 @@ def _takes_a_step(finding: Finding | None, observed: Observed) -> bool:
         return True
     if finding.stuck or finding.stage is Stage.DATASET:
         return False
-    return finding.stage is not Stage.TRAINING or observed.job is None
+    if finding.stage is not Stage.TRAINING or observed.job is None:
+        return True
+    return has_other_limits(observed.job, observed.expansion)

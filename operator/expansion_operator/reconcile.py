@@ -22,6 +22,7 @@ from expansion_operator import storage as stores
 from expansion_operator.bases import Bases
 from expansion_operator.cluster import ApiError, Cluster, Live, Refused
 from expansion_operator.departing import Departures
+from expansion_operator.manifests.job import other_limits
 from expansion_operator.manifests.pod import job_name, serving_name
 from expansion_operator.memory import AGAIN_SOON, Keys, Memories, Memory, Rest, Wait, base_of
 from expansion_operator.neighbours import Neighbours, claim
@@ -32,6 +33,7 @@ from expansion_operator.observed import (
     Delete,
     HoldDeletion,
     JobSeen,
+    Limit,
     Observed,
     Plan,
     Prune,
@@ -427,6 +429,9 @@ class Reconciler:
                 is_news = self.cluster.apply(manifest, metadata.uid, self._seen_of(manifest, observed))
             case Delete(kind=kind, name=name, uid=uid, version=version):
                 is_news = self.cluster.delete(kind, metadata.namespace, name, uid, version)
+            case Limit(name=name, uid=uid, version=version, limits=limits):
+                seen, changes = (uid, version), other_limits(limits)
+                is_news = self.cluster.patch("Job", metadata.namespace, name, seen, changes)
             case HoldDeletion(wanted=wanted):
                 self.cluster.set_finalizer(metadata.namespace, metadata.name, FINALIZER, wanted)
             case Announce():
@@ -521,6 +526,8 @@ def _said(action: Action) -> str:
             return f"{'created' if once else 'applied'} {manifest['kind']} {manifest['metadata']['name']}"
         case Delete(kind=kind, name=name):
             return f"deleted {kind} {name}"
+        case Limit(name=name, limits=limits):
+            return f"changed the limits of Job {name}: {', '.join(f'{key} {value}' for key, value in limits.items())}"
         case WriteRun(run_id=run_id):
             return f"wrote run {run_id}"
         case Publish(run_id=run_id, version=version):

@@ -24,6 +24,11 @@ RELIST_GRACE = timedelta(seconds=60)
 DATASET_CHANGED = REASONS[ExitCode.DATASET_CHANGED]
 AGAIN = "raise spec.retrain.revision to train again"
 SIGKILL = 137
+DEADLINE_EXCEEDED = "DeadlineExceeded"
+"""Kubernetes says so of the Job, and we of the run."""
+LOGS_GONE = (
+    "Its pod is stopped and removed with its log, which only a collector of the cluster's logs still has"
+)
 
 
 def report_unreadable(observed: Observed, _: datetime) -> Finding | None:
@@ -181,12 +186,15 @@ def no_progress(observed: Observed, now: datetime) -> Finding | None:
     since = _pending_since(observed, job, now)
     if now - since <= timedelta(seconds=limit):
         return None
-    where = f" in stage {observed.progress.stage}" if observed.progress else ""
-    why = job.waiting.message if job.waiting else f"Look at kubectl logs job/{job.name}, or raise the limit."
+    why = (
+        job.waiting.message
+        if job.waiting
+        else f"{LOGS_GONE}. If it was at work all the time, raise the limit."
+    )
     return _training_failed(
         observed,
         job.waiting.reason if job.waiting else "NoProgress",
-        f"Job {job.name} has said nothing new since {stamp(since)}{where}, longer than spec.compute.noProgressDeadlineSeconds"
+        f"Job {job.name} has said nothing new since {stamp(since)}{_so_far(observed)}, longer than spec.compute.noProgressDeadlineSeconds"
         f" ({limit}). {why} When that is mended, {AGAIN}.",
         then=Next.STOP,
         ends_run=True,
@@ -326,16 +334,24 @@ def job_failure(observed: Observed, job: JobSeen) -> tuple[str, str]:
     why = ": ".join(part for part in (job.failure_reason, job.failure_message) if part)
     details = f"Job {job.name} failed after {attempts}{f' ({why})' if why else ''}."
     words = f" Its last words: {job.termination_message.strip()}" if job.termination_message.strip() else ""
-    return reason, f"{what} {details}{words} See kubectl logs job/{job.name}"
+    return reason, f"{what} {details}{words} {_where_to_look(observed, job)}"
+
+
+def _where_to_look(observed: Observed, job: JobSeen) -> str:
+    return LOGS_GONE if job.failure_reason == DEADLINE_EXCEEDED else f"See kubectl logs job/{job.name}"
+
+
+def _so_far(observed: Observed) -> str:
+    return f" in stage {observed.progress.stage}" if observed.progress else ""
 
 
 def _cause(observed: Observed, job: JobSeen) -> tuple[str, str]:
     compute = observed.expansion.spec.compute
-    if job.failure_reason == "DeadlineExceeded":
+    if job.failure_reason == DEADLINE_EXCEEDED:
         limit = compute.active_deadline_seconds
         return (
-            "DeadlineExceeded",
-            f"The run took longer than spec.compute.activeDeadlineSeconds ({limit}): raise it.",
+            DEADLINE_EXCEEDED,
+            f"The run took longer than spec.compute.activeDeadlineSeconds ({limit}): raise it. It was stopped{_so_far(observed)}.",
         )
     if job.oom_killed:
         limit_text = job.memory_limit or compute.pod_template.resources.limits.get("memory", "none")

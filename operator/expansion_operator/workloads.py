@@ -82,6 +82,7 @@ def job_seen(
         pending_since=_pending_since(status, pods),
         resource_version=metadata.get("resourceVersion", ""),
         asked=metadata.get("annotations", {}).get(environment.ASKED_ANNOTATION, ""),
+        limits=metadata.get("annotations", {}).get(environment.LIMITS_ANNOTATION, ""),
     )
 
 

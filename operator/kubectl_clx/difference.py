@@ -11,7 +11,7 @@ from typing import Any
 
 from expansion_contract.resource import ClassifierExpansion, Output, ServingMode, UpdatePolicy
 from expansion_operator import derived, policies, starts
-from expansion_operator.asked import asked
+from expansion_operator.asked import asked, limits
 from expansion_operator.conditions import Finding, Stage
 from expansion_operator.manifests.serving import deployment
 from expansion_operator.observed import Apply, Observed, Publish, Settings, WriteServing
@@ -252,6 +252,8 @@ def _nothing(seen: Observed, told: Told) -> str:
     waits = told.live.status.phase in {"Queued", "Pending"} and asked(told.live) != asked(told.edited)
     if seen.job is not None and waits:
         return f"Job {seen.job.name} is made anew if no pod of it has begun. Neither the model nor what is served changes."
+    if seen.job is not None and limits(told.live) != limits(told.edited):
+        return f"Job {seen.job.name}, which is under way, is given the new limits. Neither the model nor what is served changes."
     if seen.job is not None:
         return "The run under way goes on; the edit changes neither it nor what is served."
     return "Neither a model nor what is served changes."

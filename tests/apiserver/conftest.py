@@ -1,17 +1,17 @@
-"""What the tests of this tier share: one real control plane, one S3 server and one process node for the session."""
+"""What the tests of this tier share: one real control plane, one S3 server and one process node for the session, and an operator
+for each module that asks for one."""
 
 import itertools
 import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
+from apiserver_expansions import Operator, Team, add_images, install_definition
 from apiserver_waiting import SHELL, Waiter, wait_for
 
-from expansion_development import object_store, processes
+from expansion_development import object_store
 from expansion_development.control_plane import ControlPlane
 from expansion_development.kubernetes_api import Api
 from expansion_development.object_store import ObjectStore
@@ -77,54 +77,26 @@ def wait_for_condition(api: Api, namespace: str) -> Waiter:
     return Waiter(api, namespace)
 
 
-class OperatorProcess:
-    """`python -m expansion_operator` as a process. It may be stopped, killed and started again."""
-
-    def __init__(
-        self, kubeconfig: Path, log: Path, arguments: Sequence[str], extra: Mapping[str, str]
-    ) -> None:
-        self.kubeconfig, self.log = kubeconfig, log
-        self._arguments, self._extra = tuple(arguments), dict(extra)
-        self.process: Popen[bytes] | None = None
-
-    def start(self) -> "OperatorProcess":
-        environment = {**processes.python_environment(), "KUBECONFIG": str(self.kubeconfig), **self._extra}
-        program = [sys.executable, "-m", "expansion_operator", *self._arguments]
-        self.process = processes.start(program, self.log, environment)
-        return self
-
-    def stop(self) -> int | None:
-        """SIGTERM; the exit status."""
-        return processes.stop(self.process, grace_seconds=15) if self.process else None
-
-    def kill(self) -> None:
-        """SIGKILL: nothing can be saved."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-
-    def output(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.is_file() else ""
-
-
-StartOperator = Callable[..., OperatorProcess]
+@pytest.fixture(scope="module")
+def operator(
+    kubeconfig: Path,
+    api: Api,
+    process_node: RunningNode,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Operator]:
+    """The module's own, for all namespaces, ready to work."""
+    install_definition(api)
+    add_images(process_node)
+    with Operator(kubeconfig, tmp_path_factory.mktemp(request.module.__name__) / "operator.log") as running:
+        wait_for(lambda: running.healthy("readyz"), "the operator to be ready")
+        yield running
 
 
 @pytest.fixture
-def operator(
-    kubeconfig: Path, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., OperatorProcess]]:
-    """`operator("--argument", NAME="value")` starts one; all are stopped after the test, their logs shown if it failed."""
-    started: list[OperatorProcess] = []
-
-    def run(*arguments: str, **environment: str) -> OperatorProcess:
-        log = tmp_path / f"operator-{len(started)}.log"
-        started.append(OperatorProcess(kubeconfig, log, arguments, environment).start())
-        return started[-1]
-
-    yield run
-    for one in started:
-        one.stop()
-        print(
-            f"--- {one.log.name} (last lines)\n{processes.tail(one.log, 60)}"
-        )  # pytest shows it after a failure
+def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
+    """With the keys of its bucket, and enough images of two categories."""
+    team = Team(api, namespace, moto_store, bucket)
+    team.create_secret()
+    team.put_images(tulip=30, rose=30)
+    return team

@@ -2,38 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from apiserver_expansions import EXPANSIONS, SERVED, Operator, Team, add_images, install_definition, message
+from apiserver_expansions import EXPANSIONS, SERVED, Operator, Team, message
 from apiserver_waiting import Waiter, condition_of, wait_for
 
 from expansion_development import object_store, processes, programs
 from expansion_development.kubernetes_api import Api
 from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
 
 pytestmark = pytest.mark.apiserver
 Stalled = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("bad-input") / "operator.log") as running:
-        yield running
-
-
-@pytest.fixture
-def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
-    team = Team(api, namespace, moto_store, bucket)
-    team.create_secret()
-    team.put_images(tulip=30, rose=30)
-    return team
 
 
 @pytest.fixture

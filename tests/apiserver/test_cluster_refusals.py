@@ -1,39 +1,18 @@
 """What the cluster's own people and nodes refuse, with a real API server: policies, webhooks that are away, GPUs that are not there."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from apiserver_expansions import EXPANSIONS, Operator, Team, add_images, install_definition, message
+from apiserver_expansions import EXPANSIONS, Team, message
 from apiserver_waiting import Waiter, wait_for
 from kubernetes.client import ApiException
 
 from expansion_development.kubernetes_api import Api, Manifest
-from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
 
 pytestmark = pytest.mark.apiserver
 WORDS = "Jobs of this team need the approval of ops@example.com."
 Make = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("refusals") / "operator.log") as running:
-        yield running
-
-
-@pytest.fixture
-def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
-    team = Team(api, namespace, moto_store, bucket)
-    team.create_secret()
-    team.put_images(tulip=20, rose=20)
-    return team
 
 
 @pytest.fixture

@@ -10,15 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from apiserver_expansions import SERVED, Operator, Team, add_images, install_definition
+from apiserver_expansions import SERVED, Operator, Team
 from apiserver_waiting import Waiter, condition_of, wait_for
 from kubernetes import config
 
 from expansion_development import processes, programs
 from expansion_development.gitops import Compare, Gitops
 from expansion_development.kubernetes_api import Api, Manifest
-from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
 from expansion_development.programs import Places
 from expansion_operator.cluster import Cluster
 from expansion_operator.lease import taken
@@ -33,16 +31,6 @@ TRACKING = {
 ARGO = "argocd-controller"
 Sync = Callable[[Manifest], None]
 Differs = Callable[[Manifest], bool]
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("gitops") / "operator.log") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -61,14 +49,6 @@ def kubectl(kubeconfig: Path) -> Callable[..., None]:
         assert done.returncode == 0, done.stderr
 
     return run
-
-
-@pytest.fixture
-def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
-    team = Team(api, namespace, moto_store, bucket)
-    team.create_secret()
-    team.put_images(tulip=30, rose=30)
-    return team
 
 
 @pytest.fixture

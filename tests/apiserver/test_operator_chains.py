@@ -1,30 +1,18 @@
 """Expansions that grow each other's models, with a real API server and S3 server: who waits, who follows, who is refused."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from apiserver_expansions import EXPANSIONS, Operator, Team, add_images, install_definition, message
+from apiserver_expansions import EXPANSIONS, Operator, Team, message
 from apiserver_waiting import Waiter, condition_of, wait_for
 
 from expansion_contract import layout
 from expansion_contract.run import TrainingRun
 from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
 
 pytestmark = pytest.mark.apiserver
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("chains") / "operator.log") as running:
-        yield running
 
 
 @pytest.fixture

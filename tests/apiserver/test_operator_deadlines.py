@@ -1,41 +1,18 @@
 """Runs that take too long or hang, on a real API server with its real Job controller: each is ended, told why, and leaves no pod."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from apiserver_expansions import Operator, Team, add_images, install_definition, message
+from apiserver_expansions import Team, message
 from apiserver_waiting import Waiter, condition_of, wait_for
 
 from expansion_contract import layout
 from expansion_contract.report import Progress
-from expansion_development.kubernetes_api import Api, Manifest
-from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
+from expansion_development.kubernetes_api import Manifest
 
 pytestmark = pytest.mark.apiserver
 LEAST = 60
 """Seconds: no deadline of these two may be shorter."""
 LONGER = LEAST + 25
 """Past the deadline and the look that follows it."""
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("deadlines") / "operator.log") as running:
-        yield running
-
-
-@pytest.fixture
-def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
-    team = Team(api, namespace, moto_store, bucket)
-    team.create_secret()
-    team.put_images(tulip=30, rose=30)
-    return team
 
 
 def begin(team: Team, name: str, behaviour: str, **deadlines: int) -> None:
@@ -69,6 +46,30 @@ def test_runs_end_at_their_deadlines_and_one_that_says_something_new_goes_on(
     ended_by_the_operator(team, wait_for_condition("hung", "Stalled", reason="NoProgress", timeout=180))
     wait_for_condition("busy", "Ready", timeout=180)
     assert attempts(team, "busy") == 1
+
+
+def test_an_edited_deadline_reaches_the_job_that_is_there(team: Team, wait_for_condition: Waiter) -> None:
+    """Raised before it comes, and lowered to a time that has passed."""
+    begin(team, "raised", f"busy:{LONGER}", activeDeadlineSeconds=LEAST)
+    begin(team, "lowered", "busy:600")
+    jobs = {}
+    for name in ("raised", "lowered"):
+        wait_for_condition(name, "Trained", "Unknown", reason="Running")
+        (jobs[name],) = named(team, "jobs", name)
+    team.patch("raised", compute={"activeDeadlineSeconds": 600, "backoffLimit": 4})
+    (raised,) = wait_for(
+        lambda: [j for j in named(team, "jobs", "raised") if limits(j) == (600, 4)], "new limits"
+    )
+    assert raised["metadata"]["uid"] == jobs["raised"]["metadata"]["uid"]
+    wait_for_condition("raised", "Ready", timeout=180)
+    assert attempts(team, "raised") == 1
+    team.patch("lowered", compute={"activeDeadlineSeconds": LEAST})
+    told = wait_for_condition("lowered", "Stalled", reason="DeadlineExceeded")
+    assert "removed with its log" in message(told, "Ready")
+
+
+def limits(job: Manifest) -> tuple[int, int]:
+    return job["spec"]["activeDeadlineSeconds"], job["spec"]["backoffLimit"]
 
 
 def ended_by_kubernetes(team: Team, resource: Manifest) -> None:

@@ -1,19 +1,15 @@
 """What becomes of storage when a resource is deleted, with a real API server and S3 server."""
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from apiserver_expansions import EXPANSIONS, SERVED, Operator, Team, add_images, install_definition
+from apiserver_expansions import EXPANSIONS, SERVED, Operator, Team
 from apiserver_waiting import Waiter, wait_for
 from kubernetes import config
 
 from expansion_contract.resource import FINALIZER, ClassifierExpansion
-from expansion_development.kubernetes_api import Api
-from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
 from expansion_operator.cluster import Cluster
 from expansion_operator.departing import Departures
 from expansion_operator.neighbours import Neighbours
@@ -21,24 +17,6 @@ from expansion_operator.observed import Trouble
 from expansion_operator.storage import Storage, StorageTrouble
 
 pytestmark = pytest.mark.apiserver
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("deletion") / "operator.log") as running:
-        yield running
-
-
-@pytest.fixture
-def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
-    team = Team(api, namespace, moto_store, bucket)
-    team.create_secret()
-    team.put_images(tulip=30, rose=30)
-    return team
 
 
 def apply(team: Team, policy: str = "Delete", **spec: object) -> None:

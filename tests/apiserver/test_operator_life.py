@@ -1,7 +1,7 @@
 """The whole life of a resource with a real API server, a real S3 server, and a trainer that answers at once."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +12,15 @@ from apiserver_expansions import (
     SERVED,
     Operator,
     Team,
-    add_images,
-    install_definition,
     message,
 )
 from apiserver_waiting import Waiter, condition_of, wait_for
 
-from expansion_development.kubernetes_api import Api, Manifest
-from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
+from expansion_development.kubernetes_api import Manifest
 from expansion_operator.cluster import FIELD_MANAGER
 
 pytestmark = pytest.mark.apiserver
 Settled = Callable[..., Manifest]
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("life") / "operator.log") as running:
-        yield running
-
-
-@pytest.fixture
-def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
-    team = Team(api, namespace, moto_store, bucket)
-    team.create_secret()
-    team.put_images(tulip=30, rose=30)
-    return team
 
 
 @pytest.fixture

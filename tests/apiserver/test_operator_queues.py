@@ -7,36 +7,16 @@ from pathlib import Path
 
 import contract_values
 import pytest
-from apiserver_expansions import Operator, Team, add_images, install_definition, message
+from apiserver_expansions import Team, message
 from apiserver_kueue import kueue_of, take_into_queue
 from apiserver_waiting import Waiter, wait_for
 
 from expansion_contract import environment, layout
 from expansion_contract.report import File
 from expansion_development.kubernetes_api import Api, Manifest
-from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
 from expansion_operator.queueing import QUEUE_LABEL
 
 pytestmark = pytest.mark.apiserver
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("queues") / "operator.log") as running:
-        yield running
-
-
-@pytest.fixture
-def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
-    team = Team(api, namespace, moto_store, bucket)
-    team.create_secret()
-    team.put_images(tulip=30, rose=30)
-    return team
 
 
 MULTIKUEUE = "kueue.x-k8s.io/multikueue"

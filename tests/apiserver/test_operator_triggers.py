@@ -1,36 +1,10 @@
 """When a run starts and when it does not, with a real API server and S3 server: uploads, times, and budgets."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from apiserver_expansions import EXPANSIONS, Operator, Team, add_images, install_definition, message
+from apiserver_expansions import EXPANSIONS, Team, message
 from apiserver_waiting import Waiter, condition_of, wait_for
 
-from expansion_development.kubernetes_api import Api
-from expansion_development.object_store import ObjectStore
-from expansion_development.process_node.running import RunningNode
-
 pytestmark = pytest.mark.apiserver
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubeconfig: Path, api: Api, process_node: RunningNode, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Operator]:
-    install_definition(api)
-    add_images(process_node)
-    with Operator(kubeconfig, tmp_path_factory.mktemp("triggers") / "operator.log") as running:
-        wait_for(lambda: running.healthy("readyz"), "the operator to be ready")
-        yield running
-
-
-@pytest.fixture
-def team(api: Api, namespace: str, moto_store: ObjectStore, bucket: str, operator: Operator) -> Team:
-    team = Team(api, namespace, moto_store, bucket)
-    team.create_secret()
-    team.put_images(tulip=30, rose=30)
-    return team
 
 
 def test_a_run_waits_for_the_end_of_an_upload_and_takes_all_of_it(

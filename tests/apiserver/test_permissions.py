@@ -95,6 +95,8 @@ def live(team: Team, wait_for_condition: Waiter, kubeconfig: Path) -> None:
     team.behave("slow:600")
     team.patch(retrain={"revision": 1})
     wait_for_condition("flowers", "Trained", "Unknown", reason="Running")
+    team.patch(compute={"backoffLimit": 7})
+    wait_for(lambda: any(job["spec"]["backoffLimit"] == 7 for job in team.jobs()), "another limit of the Job")
     for _ in range(2):
         team.patch(suspend=True)
         wait_for_condition("flowers", "Suspended")

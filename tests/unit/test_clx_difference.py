@@ -311,6 +311,19 @@ def test_an_edit_of_what_a_waiting_job_was_made_from_says_that_it_is_made_anew()
     assert "made anew" not in predicted(world, compute={"gpusPerWorker": 0}).says
 
 
+@pytest.mark.parametrize("edit", [{"activeDeadlineSeconds": 3600}, {"backoffLimit": 1}])
+def test_an_edit_of_a_jobs_limits_says_that_it_reaches_the_job(edit: dict[str, int]) -> None:
+    world = World()
+    world.look()
+    world.look()
+    (job,) = world.jobs.values()
+    said = predicted(world, compute=edit)
+    assert (said.effect, said.says.partition(".")[0]) == (
+        Effect.NOTHING,
+        f"Job {job.name}, which is under way, is given the new limits",
+    )
+
+
 @pytest.mark.parametrize("looks", [0, 1], ids=["not created yet", "created"])
 def test_a_run_that_is_about_to_start_is_held_to_the_new_thresholds(looks: int) -> None:
     world = settled()

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_values import DEPLOYMENT, SETTINGS, agent, at, document, failed, kstatus, listing, reported
 
-from expansion_contract.environment import ASKED_ANNOTATION
+from expansion_contract.environment import ASKED_ANNOTATION, LIMITS_ANNOTATION
 from expansion_contract.labels import vocabulary
 from expansion_contract.resource import RETRAIN_ANNOTATION, ClassifierExpansion, ExpansionStatus
 from expansion_contract.run import Owner, PublishedBase
 from expansion_contract.version import ServingDocument, VersionManifest
 from expansion_operator import starts
+from expansion_operator.asked import written
 from expansion_operator.observed import (
     Action,
     Apply,
@@ -24,6 +25,7 @@ from expansion_operator.observed import (
     DeploymentSeen,
     JobPhase,
     JobSeen,
+    Limit,
     Observed,
     Plan,
     Prune,
@@ -135,6 +137,11 @@ class World:
                 self.deployment = replace(
                     self.deployment or DEPLOYMENT, replicas=replicas, ready_replicas=replicas
                 )
+            case Limit(uid=uid, limits=limits):
+                self.jobs = {
+                    run: replace(j, limits=written(limits)) if j.uid == uid else j
+                    for run, j in self.jobs.items()
+                }
             case Delete(kind="Job", name=name):
                 self.jobs = {
                     run: replace(j, terminating=j.terminating or j.name == name)
@@ -160,6 +167,7 @@ class World:
             phase=JobPhase.PENDING,
             created_at=created,
             asked=manifest["metadata"]["annotations"][ASKED_ANNOTATION],
+            limits=manifest["metadata"]["annotations"][LIMITS_ANNOTATION],
         )
 
     def store(self, action: Publish | WriteServing | Prune) -> None:

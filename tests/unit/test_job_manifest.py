@@ -68,7 +68,10 @@ def test_only_our_labels_are_on_the_job_never_the_parents() -> None:
     }
     assert job["metadata"]["labels"] == ours
     assert job["spec"]["template"]["metadata"] == {"labels": ours}
-    assert set(job["metadata"]["annotations"]) == {environment.ASKED_ANNOTATION}
+    assert set(job["metadata"]["annotations"]) == {
+        environment.ASKED_ANNOTATION,
+        environment.LIMITS_ANNOTATION,
+    }
 
 
 def test_the_trainer_is_told_where_its_run_lies() -> None:

@@ -270,6 +270,7 @@ class OperatorMachine(RuleBasedStateMachine):
                 {"suspend": False},
                 {"output": {"models": "s3://models/flowers/", "keepVersions": 2}},
                 {"compute": {"gpusPerWorker": 0}},
+                {"compute": {"activeDeadlineSeconds": 3600}},
                 {"base": {"pretrained": {"architecture": "MobileNetV2"}}},
                 {"base": {"pretrained": {"architecture": "NoSuchNet"}}},
                 {"base": {"pretrained": {}}},

@@ -572,6 +572,11 @@ def test_a_failed_job_without_a_report_is_named_by_how_it_ended(
     assert "failed after 4 attempts" in text
     assert "Its last words: last words" in text
     assert "raise spec.retrain.revision" in text
+    logs_are_there = changes.get("failure_reason") != "DeadlineExceeded"
+    assert ("See kubectl logs job/" in text, "removed with its log" in text) == (
+        logs_are_there,
+        not logs_are_there,
+    )
     assert (result.status["run"]["outcome"], result.status["run"]["reason"]) == ("Failed", reason)
     assert only(result, Delete) == ()
     assert only(planned(replace(after(observed, result), job=None), 60), WriteRun) == ()

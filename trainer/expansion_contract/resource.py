@@ -422,9 +422,9 @@ class Compute(Strict):
     ] = ""
     """A LocalQueue of Kueue's in this namespace: the run starts when Kueue admits it."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
-    """How often a pod that died of its own is started again. Evictions do not count."""
+    """How often a pod that died of its own is started again. Evictions do not count. An edit reaches the run under way."""
     active_deadline_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 86400
-    """A run may take this long."""
+    """A run may take this long. An edit reaches the run under way."""
     pending_deadline_seconds: Annotated[int, Field(ge=30, le=604_800)] = 3600
     """A run may wait this long for a node and its image."""
     no_progress_deadline_seconds: Annotated[int, Field(ge=60, le=604_800)] = 3600

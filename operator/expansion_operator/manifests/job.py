@@ -1,11 +1,13 @@
-"""The Job that trains one run. It is created once and never applied again: its template is immutable and may be Kueue's."""
+"""The Job that trains one run. It is created once and never applied again: its template is immutable and may be Kueue's.
+
+Only its limits may be edited while it is there."""
 
 from typing import Any
 
 from expansion_contract import environment, layout
 from expansion_contract.exit_codes import PERMANENT
 from expansion_contract.resource import ClassifierExpansion, Compute
-from expansion_operator.asked import asked
+from expansion_operator.asked import asked, limits, written
 from expansion_operator.manifests import pod
 from expansion_operator.observed import Settings
 from expansion_operator.queueing import QUEUE_LABEL
@@ -28,18 +30,29 @@ def training_job(expansion: ClassifierExpansion, run_id: str, settings: Settings
         "kind": "Job",
         "metadata": {
             **pod.metadata(expansion, name, {**labels, **queue}),
-            "annotations": {environment.ASKED_ANNOTATION: asked(expansion)},
+            "annotations": {
+                environment.ASKED_ANNOTATION: asked(expansion),
+                **_limits_annotation(limits(expansion)),
+            },
         },
         "spec": {
             "completions": 1,
             "parallelism": 1,
-            "backoffLimit": compute.backoff_limit,
-            "activeDeadlineSeconds": compute.active_deadline_seconds,
+            **limits(expansion),
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
             "template": _template(expansion, run_id, labels, settings),
         },
     }
+
+
+def other_limits(asked_for: dict[str, int]) -> Body:
+    """A merge patch."""
+    return {"metadata": {"annotations": _limits_annotation(asked_for)}, "spec": asked_for}
+
+
+def _limits_annotation(asked_for: dict[str, int]) -> dict[str, str]:
+    return {environment.LIMITS_ANNOTATION: written(asked_for)}
 
 
 def _failure_rules() -> list[Body]:
