@@ -257,11 +257,12 @@ class Cluster:
         return self._applied_by(HANDOVER_MANAGER, minimal, existing)
 
     def _applied_by(self, manager: str, manifest: Body, existing: Body | None) -> Body:
+        """Only what is known to be ours may lose a field to us: what somebody has made since we looked is a conflict (409)."""
         request = _Request(
             method="PATCH",
             path=_path(manifest["kind"], _namespace(manifest), _name(manifest)),
             body=manifest if existing is None else _replacing(manifest, existing),
-            query={"fieldManager": manager, "force": "true"},
+            query={"fieldManager": manager, "force": str(existing is not None).lower()},
             content_type="application/apply-patch+yaml",
         )
         return self._ask(f"to apply {_title(manifest)}", request)

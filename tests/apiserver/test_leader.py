@@ -24,6 +24,7 @@ from expansion_development.kubernetes_api import Api, Manifest
 from expansion_development.object_store import ObjectStore
 from expansion_development.process_node.running import RunningNode
 from expansion_operator.cluster import ApiError, Cluster
+from expansion_operator.manifests.job import other_limits
 
 pytestmark = pytest.mark.apiserver
 Start = Callable[..., Operator]
@@ -304,6 +305,29 @@ def test_what_a_sleeper_writes_after_its_successor_is_rejected(
     assert [port["port"] for port in api.get("services", namespace, "served")["spec"]["ports"]] == [8502]
 
 
+def test_what_somebody_makes_just_before_our_first_apply_stays_theirs(
+    api: Api, namespace: str, kubeconfig: Path
+) -> None:
+    owner = api.create(
+        "configmaps", namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}
+    )
+    configuration = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "served"},
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 8500}]},
+    }
+    late = Cluster(Sleepy(configuration, lambda: api.create("services", namespace, theirs)))
+    with pytest.raises(ApiError) as rejected:
+        late.apply(service(owner, 8500), owner["metadata"]["uid"])
+    assert rejected.value.status == 409
+    found = api.get("services", namespace, "served")
+    assert found["spec"]["selector"] == {"app": "shop"}
+    assert "ownerReferences" not in found["metadata"]
+
+
 def job(owner: Manifest) -> Manifest:
     """It is never started."""
     metadata = {**service(owner, 0)["metadata"], "name": "flowers-0123456789"}
@@ -312,7 +336,7 @@ def job(owner: Manifest) -> Manifest:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
-def test_a_job_that_a_sleeper_deletes_after_its_successor_has_started_or_kept_it_goes_on(
+def test_a_job_that_a_sleeper_deletes_or_limits_after_its_successor_has_started_or_kept_it_goes_on(
     api: Api, namespace: str, kubeconfig: Path
 ) -> None:
     owner = api.create(
@@ -336,6 +360,14 @@ def test_a_job_that_a_sleeper_deletes_after_its_successor_has_started_or_kept_it
         seen = api.get("jobs", namespace, name)["metadata"]
         sleeper = Cluster(Sleepy(configuration, meanwhile))
         assert not sleeper.delete("Job", namespace, name, seen["uid"], seen["resourceVersion"])
-        assert "deletionTimestamp" not in api.get("jobs", namespace, name)["metadata"]
+        limits = other_limits({"activeDeadlineSeconds": 60})
+        assert not Cluster(client.ApiClient(configuration)).patch(
+            "Job", namespace, name, (seen["uid"], seen["resourceVersion"]), limits
+        )
+        found = api.get("jobs", namespace, name)
+        assert ("deletionTimestamp" in found["metadata"], "activeDeadlineSeconds" in found["spec"]) == (
+            False,
+            False,
+        )
     seen = api.get("jobs", namespace, name)["metadata"]
     assert successor.delete("Job", namespace, name, seen["uid"], seen["resourceVersion"])
