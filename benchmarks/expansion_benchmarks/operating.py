@@ -51,6 +51,7 @@ class Measured:
     new_ready: float  # seconds until all new resources were Ready
     first_look: float  # seconds from the start of a second operator to its first look at the last of them
     looks: float  # requests of one look at everything
+    told: int  # serving.json written by the second operator, in its own name
     p99: float  # seconds from an edit to the status that answers it
     idle_requests: float  # for each resource and five minutes, its hourly look included
     idle_listings: float
@@ -143,11 +144,11 @@ def measured(ground: Ground, count: int, idle: float) -> Measured:
     lay_out(ground, count)
     new_ready = becomes_ready(ground, count)
     say(f"new resources were ready after {new_ready:.0f} s; a second operator starts ...")
-    before = ground.requests().total()
+    before, told = ground.requests().total(), ground.told()
     with ground.operator() as operator:
         first_look = _seconds_until(lambda: operator.looks() >= count, "the first look at all")
         time.sleep(15)  # what the start sets off
-        looks = (ground.requests().total() - before) / count
+        looks, told = (ground.requests().total() - before) / count, ground.told() - told
         say(f"first look at all after {first_look:.0f} s; idle for {idle:.0f} s ...")
         before, listings = ground.requests().total(), ground.listings()
         time.sleep(idle)
@@ -170,6 +171,7 @@ def measured(ground: Ground, count: int, idle: float) -> Measured:
         new_ready=new_ready,
         first_look=first_look,
         looks=looks,
+        told=told,
         p99=p99,
         idle_requests=requests + (0 if idle >= HOUR else looks * FIVE_MINUTES / HOUR),
         idle_listings=listed,
@@ -194,7 +196,10 @@ def shown(document: dict[str, Any]) -> str:
     now, before = document["now"], document.get("before")
     head = ["", "measured", "target", "met", *(["before", "before / now"] if before else [])]
     lines = [_line(row, now, before) for row in ROWS]
-    note = f"{now['resources']} resources on {now['cores']} cores, load of the machine {now['load']:.0f}."
+    note = (
+        f"{now['resources']} resources on {now['cores']} cores, load of the machine {now['load']:.0f}; the second operator took the Lease"
+        f" over and wrote {now['told']} times serving.json in its own name."
+    )
     if before:
         note += f" Before: {before['resources']} resources, load {before['load']:.0f}."
     return f"{table(head, lines)}\n\n{note}"
