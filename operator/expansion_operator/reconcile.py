@@ -168,6 +168,9 @@ class Reconciler:
             observed = self._stored_again(observed, memory)
             plan = self._plan(observed)
             refusals, wrote = self._act(plan.actions, observed)
+        if not refusals and (claim := _claim(plan.actions, observed)):
+            observed = self._claimed(claim, observed, memory)
+            plan = self._plan(observed)
         if refusals != observed.refusals:
             memory.refusals = refusals
             plan = self._plan(replace(observed, refusals=refusals))
@@ -400,6 +403,17 @@ class Reconciler:
         storage.must_be_writable()
         memory.writable_generation = generation
 
+    def _claimed(self, claim: WriteServing, observed: Observed, memory: Memory) -> Observed:
+        """With the tag that serving.json has now. What cannot be read, or is another's already, is found at the next poll."""
+        assert memory.storage is not None, "it was written there"
+        try:
+            serving = memory.storage.serving()
+        except StorageError:
+            return observed
+        if serving.document != claim.document:
+            return observed
+        return replace(observed, serving_document=serving.document, serving_tag=serving.tag)
+
     # Acting
 
     def _must_lead(self) -> None:
@@ -417,7 +431,8 @@ class Reconciler:
                 return (refused.trouble,), wrote
             except (StorageError, StorageTrouble) as error:
                 return (_trouble_of(error, self.memories.of(observed.expansion.key)),), wrote
-            wrote |= isinstance(action, Publish | WriteServing | Prune)
+            is_news = isinstance(action, Publish | WriteServing | Prune)
+            wrote |= is_news and not _is_claim(action, observed)
         return (), wrote
 
     def _perform(self, action: Action, observed: Observed) -> None:
@@ -477,6 +492,21 @@ class Reconciler:
         """Only a resource stored under an older definition gets here: today's refuses it when it is applied."""
         status = invalid_status(body, " ".join(sentences(error)), _rfc3339(self.clock.now()))
         return AGAIN_SOON if self.cluster.write_status(body, status) is None else None
+
+
+def _is_claim(action: Action, observed: Observed) -> bool:
+    """The same as was told before, in our own name: nothing but the tag of serving.json is another one then."""
+    told = observed.serving_document
+    if not isinstance(action, WriteServing) or told is None:
+        return False
+    return told.model_copy(update={"term": action.document.term}) == action.document
+
+
+def _claim(actions: tuple[Action, ...], observed: Observed) -> WriteServing | None:
+    claims = (
+        action for action in actions if isinstance(action, WriteServing) and _is_claim(action, observed)
+    )
+    return next(claims, None)
 
 
 def _is_to_be_looked_at_again(refusals: tuple[Trouble, ...], wrote: bool) -> bool:

@@ -210,6 +210,44 @@ def test_a_write_that_somebody_overtakes_is_planned_again_and_is_nobodys_trouble
     assert condition_of(team.get(), "Ready")["status"] == "True"
 
 
+@pytest.fixture
+def successor(driven: Driven) -> Driven:
+    """Who leads after the Lease has changed hands."""
+    made = Driven(driven.api, driven.team, driven.seconds)
+    made.reconciler.term = lambda: 1
+    return made
+
+
+def test_who_takes_over_says_so_at_little_cost_and_then_rests(driven: Driven, successor: Driven) -> None:
+    before = told(driven.team)
+    sent, listings = successor.cost(successor.look)
+    assert told(driven.team) == before.model_copy(update={"term": 1})
+    assert listings == 2, "of the images, and of the versions"
+    assert not [request for request in sent if not request.startswith("GET ")]
+    successor.seconds += POLL + 1
+    assert successor.cost(successor.glance) == ([], 1)
+
+
+def test_what_is_told_just_after_a_take_over_is_found_at_the_next_poll(successor: Driven) -> None:
+    team = successor.team
+    other = replace(team.store, credentials=Credentials(access_key_id="other", secret_access_key="other"))
+    wanted = told(team).model_copy(update={"term": 1})
+    overtaken: list[ServingDocument] = []
+
+    def overtake(**_: Any) -> None:
+        overtaken.append(told(team))
+        tell(replace(team, store=other), wanted.model_copy(update={"version": 7}))
+
+    events = s3_client(team.store.access, team.store.credentials, None).meta.events
+    events.register("after-call.s3.PutObject", overtake, unique_id="overtake")
+    successor.look()
+    events.unregister("after-call.s3.PutObject", unique_id="overtake")
+    assert (overtaken, told(team).version) == ([wanted], 7)
+    successor.seconds += POLL
+    successor.glance()
+    assert told(team) == wanted
+
+
 def told(team: Team) -> ServingDocument:
     return ServingDocument.model_validate_json(team.place.read("models/serving.json"))
 
