@@ -66,8 +66,10 @@ def moto(tls: bool = False) -> Iterator[ObjectStore]:
 
 
 @contextmanager
-def versitygw(binary: Path, tls: bool = False, folder: Path | None = None) -> Iterator[ObjectStore]:
-    """Over a folder; keys and signatures are checked, ETags and multipart uploads are real."""
+def versitygw(
+    binary: Path, tls: bool = False, folder: Path | None = None, keep_alive: bool = False
+) -> Iterator[ObjectStore]:
+    """Over a folder; keys and signatures are checked, ETags and multipart uploads are real. `keep_alive`: connections are used again."""
     with _folder() as scratch:
         certificates = private_authority(scratch / "certificates") if tls else None
         objects = folder or scratch / "objects"
@@ -76,6 +78,7 @@ def versitygw(binary: Path, tls: bool = False, folder: Path | None = None) -> It
         arguments = [str(binary), "--port", f"127.0.0.1:{port}", "--region", _REGION]
         if certificates:
             arguments += ["--cert", str(certificates.certificate), "--key", str(certificates.key)]
+        arguments += ["--keep-alive"] * keep_alive
         arguments += ["posix", *_metadata(objects, scratch), str(objects)]
         environment = {
             **os.environ,
