@@ -169,7 +169,7 @@ class Reconciler:
             plan = self._plan(observed)
             refusals, wrote = self._act(plan.actions, observed)
         if not refusals and (claim := _claim(plan.actions, observed)):
-            observed = self._claimed(claim, observed, memory)
+            observed = _claimed(claim, observed, memory)
             plan = self._plan(observed)
         if refusals != observed.refusals:
             memory.refusals = refusals
@@ -403,17 +403,6 @@ class Reconciler:
         storage.must_be_writable()
         memory.writable_generation = generation
 
-    def _claimed(self, claim: WriteServing, observed: Observed, memory: Memory) -> Observed:
-        """With the tag that serving.json has now. What cannot be read, or is another's already, is found at the next poll."""
-        assert memory.storage is not None, "it was written there"
-        try:
-            serving = memory.storage.serving()
-        except StorageError:
-            return observed
-        if serving.document != claim.document:
-            return observed
-        return replace(observed, serving_document=serving.document, serving_tag=serving.tag)
-
     # Acting
 
     def _must_lead(self) -> None:
@@ -507,6 +496,12 @@ def _claim(actions: tuple[Action, ...], observed: Observed) -> WriteServing | No
         action for action in actions if isinstance(action, WriteServing) and _is_claim(action, observed)
     )
     return next(claims, None)
+
+
+def _claimed(claim: WriteServing, observed: Observed, memory: Memory) -> Observed:
+    """With the tag that it was written under; where the store tells none, and where it is another's by now, the next poll finds that."""
+    assert memory.storage is not None, "it was written there"
+    return replace(observed, serving_document=claim.document, serving_tag=memory.storage.told)
 
 
 def _is_to_be_looked_at_again(refusals: tuple[Trouble, ...], wrote: bool) -> bool:

@@ -174,6 +174,8 @@ class Storage:
     def __init__(self, expansion: ClassifierExpansion, way: Access) -> None:
         self._expansion, self._way = expansion, way
         self._output = self.open(expansion.spec.output.models)
+        self.told: str | None = None
+        """The tag of the serving.json that was written last, where the store has told it."""
 
     def listed(self, now: float) -> Listed:
         """Lists everything a run would read, in one pass; minutes for millions of images."""
@@ -240,7 +242,7 @@ class Storage:
 
     def write_serving(self, document: ServingDocument, tag: str | None) -> None:
         """In place of what was read under `tag`; raises ObjectChanged if it is there no more."""
-        self._output.replace(layout.SERVING, document.to_json(), tag, _JSON)
+        self.told = self._output.replace(layout.SERVING, document.to_json(), tag, _JSON)
 
     def prune(self, version: int) -> None:
         prune(self._output, version)

@@ -69,14 +69,15 @@ class FolderPrefix:
 
     def replace(
         self, key: str, content: bytes, tag: str | None, content_type: str = "application/octet-stream"
-    ) -> None:
+    ) -> str | None:
         with _alone_in(self._prepared(key).parent):
             there = self._tagged(key)
             if there is not None and there.content == content:
-                return
+                return there.tag
             if (there.tag if there else None) != tag:
                 raise ObjectChanged.at(self.address(key))
             self.write(key, content, content_type)
+            return self.read_tagged(key).tag
 
     def _tagged(self, key: str) -> Tagged | None:
         try:

@@ -62,11 +62,11 @@ class Prefix(Protocol):
 
     def replace(
         self, key: str, content: bytes, tag: str | None, content_type: str = "application/octet-stream"
-    ) -> None:
+    ) -> str | None:
         """A `write` only in place of what was read under this tag; None: only where nothing is. Raises ObjectChanged.
 
         What is there already is not written again and is no error: an answer may have been lost. A store that knows no
-        conditions is written to without, and the log says so.
+        conditions is written to without, and the log says so. Returns the tag of what was written, None where it is not told.
         """
         ...
 

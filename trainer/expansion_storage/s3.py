@@ -176,18 +176,19 @@ class S3Prefix:
 
     def replace(
         self, key: str, content: bytes, tag: str | None, content_type: str = "application/octet-stream"
-    ) -> None:
+    ) -> str | None:
         try:
             with self._explained(self.address(key)):
-                self._put_in_place_of(key, content, tag, content_type)
+                return self._put_in_place_of(key, content, tag, content_type)
         except _NotImplemented:
             _say_unconditional(self._s3.meta.endpoint_url)
             self.write(key, content, content_type)
         except (ObjectChanged, ObjectMissing):
             if not self._holds(key, content):
                 raise ObjectChanged.at(self.address(key)) from None
+        return None
 
-    def _put_in_place_of(self, key: str, content: bytes, tag: str | None, content_type: str) -> None:
+    def _put_in_place_of(self, key: str, content: bytes, tag: str | None, content_type: str) -> str | None:
         put = partial(
             self._s3.put_object,
             Bucket=self._bucket,
@@ -195,10 +196,9 @@ class S3Prefix:
             Body=content,
             ContentType=content_type,
         )
-        if tag is None:
-            put(IfNoneMatch="*")
-        else:
-            put(IfMatch=tag)
+        answer = put(IfNoneMatch="*") if tag is None else put(IfMatch=tag)
+        told: str | None = answer.get("ETag")
+        return told
 
     def _holds(self, key: str, content: bytes) -> bool:
         try:
