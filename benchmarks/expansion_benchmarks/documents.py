@@ -13,6 +13,7 @@ from typing import Any
 from expansion_benchmarks import many, operating, overlap, sequence, tables, telling, timing
 from expansion_benchmarks.frontier import NAMES, SHOWN, TITLES
 from expansion_benchmarks.tables import table
+from expansion_benchmarks.targets import CALIBRATED, beyond_chance
 
 DOCUMENTS = ("README.md", "benchmarks/README.md", "docs/how-it-works.md")
 BLOCK = re.compile(r"(<!-- measured: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -62,6 +63,16 @@ def verdicts(rows: Rows) -> str:
     )
 
 
+def calibration_verdicts(rows: Rows) -> str:
+    met = sum(row["calibrated"]["met"] for row in rows)
+    found = [beyond_chance(row) for row in rows]
+    beyond = ", ".join(f"{group} {sum(group in one for one in found)}" for group, _ in CALIBRATED)
+    return (
+        f"{met} of {len(rows)} rows reach the target or the mean of what perfect scores show in all three figures; in"
+        f" {sum(not one for one in found)} no figure is above the target and above what 95 % of perfect heads show. Rows above both: {beyond}."
+    )
+
+
 def lost(rows: Rows) -> str:
     """What a newcomer asks first: what it costs the old categories, and what the new ones reach beside them."""
     head = [
@@ -98,6 +109,7 @@ BLOCKS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "summary": ("accuracy.json", summary),
     "lost": ("accuracy.json", lost),
     "calibration": ("accuracy.json", tables.calibration),
+    "calibration-verdicts": ("accuracy.json", calibration_verdicts),
     "calibration-shown": ("accuracy.json", calibration_shown),
     "unknown": ("accuracy.json", tables.strangers),
     "unknown-methods": ("unknown.json", telling.shown),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from expansion_benchmarks.targets import beyond_chance
+
 UNKNOWN_AREA = 0.80
 """Of left-out new categories, at least."""
 STAR = " \\*"
@@ -89,6 +91,7 @@ def calibration(rows: Sequence[Mapping[str, Any]]) -> str:
         "base too sure by",
         "new too sure by",
         "met",
+        "more than chance",
     ]
     return table(head, [_calibration(row) for row in rows])
 
@@ -101,7 +104,8 @@ def _calibration(row: Mapping[str, Any]) -> list[str]:
     over = [f"{100 * groups[g]['over']:+.1f}" for g in ("base", "new")]
     verdict = row["calibrated"]
     met = "yes" if verdict["met"] else f"no: {verdict['why']}"
-    return [row["backbone"], row["new_set"], row["evidence"], *errors, *over, met]
+    more = ", ".join(beyond_chance(row)) or "none"
+    return [row["backbone"], row["new_set"], row["evidence"], *errors, *over, met, more]
 
 
 def strangers(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -57,15 +57,24 @@ def verdict(row: Mapping[str, Any]) -> Verdict:
     return Verdict(target=wanted, met=not missed, why=", ".join(missed))
 
 
+CALIBRATED = (("overall", CALIBRATION_OVERALL), ("base", CALIBRATION_GROUP), ("new", CALIBRATION_GROUP))
+
+
 def calibrated(row: Mapping[str, Any]) -> Verdict:
-    """The error, or the floor for so few images where that is higher."""
+    """The error, or the floor for so few images where that is higher. The floor is a mean: half of all perfect heads are above it."""
     missed = []
-    for group, limit in (
-        ("overall", CALIBRATION_OVERALL),
-        ("base", CALIBRATION_GROUP),
-        ("new", CALIBRATION_GROUP),
-    ):
+    for group, limit in CALIBRATED:
         found = row["calibration"][group]
         if found.error > max(limit, found.floor) + 1e-9:
             missed.append(f"{group} {100 * found.error:.1f} > {100 * max(limit, found.floor):.1f}")
     return Verdict(target="≤ 2 / 3 / 3, or the floor", met=not missed, why=", ".join(missed))
+
+
+def beyond_chance(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the error is above the target and above what a perfectly calibrated head stays below in 95 % of draws."""
+    groups = row["calibration"]
+    return tuple(
+        group
+        for group, limit in CALIBRATED
+        if groups[group]["error"] > max(limit, groups[group]["most"]) + 1e-9
+    )

@@ -1,5 +1,6 @@
 """Promises of the benchmarks: nothing is measured on what was learned, and no figure flatters."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from expansion_benchmarks.figures import Calibration, Figure, calibration, gaps,
 from expansion_benchmarks.overlap import by_hand
 from expansion_benchmarks.sets import Deal, dealt, given_source, some_categories
 from expansion_benchmarks.sets import NewSet as Set
-from expansion_benchmarks.targets import verdict
+from expansion_benchmarks.targets import CALIBRATED, beyond_chance, verdict
 from expansion_benchmarks.telling import Seen, numbers
 from expansion_contract.labels import imagenet
 from expansion_trainer.dataset.split import Side
@@ -100,6 +101,19 @@ def test_a_perfectly_calibrated_head_shows_its_floor():
     assert isinstance(found, Calibration)
     assert 0.02 < found.floor < 0.08
     assert abs(found.error - found.floor) < 0.03
+
+
+def test_few_perfect_heads_show_more_than_chance_and_one_that_is_too_sure_does():
+    random = np.random.default_rng(3)
+    score = random.uniform(0.2, 1, size=400)
+    perfect = [calibration(score, random.random(400) < score) for _ in range(40)]
+    assert 0 < sum(found.error > found.floor for found in perfect) < 40
+    assert sum(found.error > found.most for found in perfect) <= 6
+    too_sure = calibration(score, random.random(400) < score - 0.1)
+    rows = [
+        {"calibration": {group: asdict(one) for group, _ in CALIBRATED}} for one in (perfect[0], too_sure)
+    ]
+    assert [beyond_chance(row) for row in rows] == [(), ("overall", "base", "new")]
 
 
 HEAD = FittedHead(
