@@ -1,4 +1,5 @@
-"""What of a resource's spec stands in its Job and changes no model: while nothing of the Job has begun, an edit of it counts. Pure."""
+"""What of a resource's spec stands in its Job and changes no model: an edit of it counts while nothing of the Job has begun, and of its
+limits until it has ended. Pure."""
 
 import json
 from hashlib import sha256

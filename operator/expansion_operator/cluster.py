@@ -113,7 +113,7 @@ class Cluster:
     # Reading
 
     def told(self, body: Body) -> None:
-        """Of a resource, a Job or a Deployment, by an event: whatever is read from now on is not older."""
+        """Of a resource, a Job or a Deployment, by an event or the answer to our own write: whatever is read from now on is not older."""
         if body.get("kind") in {"ClassifierExpansion", "Job", "Deployment"}:
             self._freshness.told(_counted_with(body["kind"], _namespace(body), _name(body)), _version(body))
 

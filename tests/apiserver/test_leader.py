@@ -274,6 +274,20 @@ class Sleepy(client.ApiClient):
         return super().call_api(method, *arguments, **options)
 
 
+@pytest.fixture
+def owner(api: Api, namespace: str) -> Manifest:
+    """Whose the objects are that operators fight for."""
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}
+    return api.create("configmaps", namespace, body)
+
+
+@pytest.fixture
+def configuration(kubeconfig: Path) -> client.Configuration:
+    made = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=made)
+    return made
+
+
 def service(owner: Manifest, port: int) -> Manifest:
     reference = {
         "apiVersion": "v1",
@@ -288,13 +302,8 @@ def service(owner: Manifest, port: int) -> Manifest:
 
 
 def test_what_a_sleeper_writes_after_its_successor_is_rejected(
-    api: Api, namespace: str, kubeconfig: Path
+    api: Api, namespace: str, owner: Manifest, configuration: client.Configuration
 ) -> None:
-    owner = api.create(
-        "configmaps", namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}
-    )
-    configuration = client.Configuration()
-    config.load_kube_config(str(kubeconfig), client_configuration=configuration)
     successor = Cluster(client.ApiClient(configuration))
     uid = owner["metadata"]["uid"]
     successor.apply(service(owner, 8501), uid)
@@ -306,13 +315,8 @@ def test_what_a_sleeper_writes_after_its_successor_is_rejected(
 
 
 def test_what_somebody_makes_just_before_our_first_apply_stays_theirs(
-    api: Api, namespace: str, kubeconfig: Path
+    api: Api, namespace: str, owner: Manifest, configuration: client.Configuration
 ) -> None:
-    owner = api.create(
-        "configmaps", namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}
-    )
-    configuration = client.Configuration()
-    config.load_kube_config(str(kubeconfig), client_configuration=configuration)
     theirs = {
         "apiVersion": "v1",
         "kind": "Service",
@@ -337,13 +341,8 @@ def job(owner: Manifest) -> Manifest:
 
 
 def test_a_job_that_a_sleeper_deletes_or_limits_after_its_successor_has_started_or_kept_it_goes_on(
-    api: Api, namespace: str, kubeconfig: Path
+    api: Api, namespace: str, owner: Manifest, configuration: client.Configuration
 ) -> None:
-    owner = api.create(
-        "configmaps", namespace, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owner"}}
-    )
-    configuration = client.Configuration()
-    config.load_kube_config(str(kubeconfig), client_configuration=configuration)
     successor, uid = Cluster(client.ApiClient(configuration)), owner["metadata"]["uid"]
     successor.create_once(job(owner), uid)
     (name,) = (one["metadata"]["name"] for one in api.list("jobs", namespace))

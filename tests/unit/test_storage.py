@@ -98,7 +98,7 @@ def test_only_what_was_read_is_replaced(place: Prefix):
     place.replace("a", b"1", None)
     first = place.read_tagged("a")
     assert first.content == b"1"
-    place.replace("a", b"2", first.tag)
+    assert place.replace("a", b"2", first.tag) == place.read_tagged("a").tag
     with pytest.raises(ObjectChanged, match=r"a has been written by somebody else since it was read"):
         place.replace("a", b"3", first.tag)
     assert place.read("a") == b"2"

@@ -1,6 +1,7 @@
 """The Job that trains one run. It is created once and never applied again: its template is immutable and may be Kueue's.
 
-Only its limits may be edited while it is there."""
+Only its limits may be edited while it is there.
+"""
 
 from typing import Any
 
