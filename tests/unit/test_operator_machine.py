@@ -21,11 +21,14 @@ from expansion_contract.gate import verdict
 from expansion_contract.resource import ExpansionStatus
 from expansion_operator import derived
 from expansion_operator.asked import is_outdated
+from expansion_operator.conditions import moment
 from expansion_operator.observed import (
     Action,
     Announce,
     Apply,
     Delete,
+    JobPhase,
+    JobSeen,
     Observed,
     Plan,
     Prune,
@@ -76,6 +79,7 @@ class Counted(World):
             self.refusals = refusals
             result = plan(replace(observed, refusals=refusals), SETTINGS, at(self.seconds))
         self.status = ExpansionStatus.model_validate(result.status)
+        self.forget_unused(observed.job)
         self.must_say_only_what_is_so(observed)
         self.must_have_counted()
         return result
@@ -97,7 +101,9 @@ class Counted(World):
     def do(self, action: Action) -> None:
         match action:
             case Delete(kind="Job", name=name):
-                self.forget_unused(name)
+                self.forget_old()
+                current = self.observed().job
+                self.forget_unused(current if current and current.name == name else None)
                 self.excused |= {
                     run for run, job in self.jobs.items() if job.name == name and self.may_be_repeated(run)
                 }
@@ -115,11 +121,21 @@ class Counted(World):
         job = self.jobs[run]
         return job.phase not in ENDED or job.exit_code == 20
 
-    def forget_unused(self, name: str) -> None:
-        """A Job that is made anew before it has begun cost nothing."""
-        for run, job in self.jobs.items():
-            if job.name == name and run == self.observed().run_id and is_outdated(job, self.expansion):
-                self.born.pop(job.uid, None)
+    def forget_old(self) -> None:
+        """By the clock as it stands: what goes while it says that a day is over was not counted, even if it is put back then."""
+        self.born = {uid: seconds for uid, seconds in self.born.items() if seconds > self.seconds - DAY}
+
+    def forget_unused(self, job: JobSeen | None) -> None:
+        """The current run's Job cost nothing if it goes, for whatever reason, and is made anew before it has begun."""
+        if job is not None and is_outdated(job, self.expansion):
+            self.born.pop(job.uid, None)
+
+    def moved(self, job: JobSeen) -> JobSeen:
+        """One that was to be made anew and begins after all counts again."""
+        after = super().moved(job)
+        if after.phase is JobPhase.RUNNING and (created := moment(job.created_at)) is not None:
+            self.born.setdefault(job.uid, (created - at(0)).total_seconds())
+        return after
 
     # What must hold
 
@@ -152,7 +168,7 @@ class Counted(World):
 
     def must_have_counted(self) -> None:
         """Every Job of the last day once, before it goes; only what somebody else deletes can go too soon for that."""
-        self.born = {uid: seconds for uid, seconds in self.born.items() if seconds > self.seconds - DAY}
+        self.forget_old()
         there = {job.uid for job in self.jobs.values()}
         assert self.born.keys() - there <= set(self.counted), "a Job is gone and was not counted"
         assert len(self.counted) == len(set(self.counted)), "a Job is counted twice"
