@@ -189,6 +189,12 @@ def test_progress_names_every_stage_in_order(expanded: Trained) -> None:
     assert list(expanded.report.seconds) == [stage.value for stage in Stage if stage is not Stage.DONE]
 
 
+def test_a_long_fit_says_what_it_is_at(expanded: Trained) -> None:
+    said = [progress.message for progress in expanded.said if progress.stage == Stage.HEAD]
+    assert said[1].startswith("Fit 1 of at most ")
+    assert len(said) > 20
+
+
 def test_the_same_inputs_and_seed_give_the_same_head_from_the_cache(
     expanded: Trained, prepare: Prepare, cache: Path
 ) -> None:

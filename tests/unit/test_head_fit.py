@@ -9,8 +9,8 @@ from head_values import NEW, OLD, SIZE, World, nothing, world
 from expansion_trainer.head import softmax
 from expansion_trainer.head.answering import Answering
 from expansion_trainer.head.calibration import Answered, temperature
-from expansion_trainer.head.fit import Evidence, FittedHead, Labelled, expand, replace
-from expansion_trainer.head.material import material
+from expansion_trainer.head.fit import L2_GRID, Evidence, FittedHead, Labelled, expand, replace
+from expansion_trainer.head.material import FOLDS, material
 
 
 def grown(w: World, *evidence: Evidence, each: int = 30, budget: float = 0.02, seed: int = 0) -> FittedHead:
@@ -181,6 +181,26 @@ def test_calibration_evidence_is_not_fitted_on() -> None:
         for seed in (7, 8)
     )
     np.testing.assert_array_equal(one.weights, other.weights)
+
+
+def test_every_fit_and_step_is_told() -> None:
+    w, said = world(), list[str]()
+    expand(w.base, w.new(10, 1), nothing(), (w.replay(10, 3),), (), 0.02, 0, watch=said.append)
+    fits = len(L2_GRID) * (1 + FOLDS)
+    assert said[:2] == [f"Fit 1 of at most {fits}, step {step} of at most 300" for step in (1, 2)]
+    told = list(dict.fromkeys(text.partition(",")[0] for text in said))
+    assert told == [f"Fit {number} of at most {fits}" for number in range(1, len(told) + 1)]
+    assert len(told) % (1 + FOLDS) == 0
+
+
+def test_looser_rows_are_not_fitted_once_the_boundary_has_taken_most_answers() -> None:
+    """Clusters upon each other, and some of the new one among the photographs of other things: the second L2 is far worse."""
+    w, said = world(distance=0.3), list[str]()
+    mixed = np.concatenate([w.unlabelled(30, 3).bottlenecks, w.new(4, 9).bottlenecks])
+    evidence = Evidence(kind="unlabelled", bottlenecks=mixed)
+    head = expand(w.base, w.new(30, 1), w.new(15, 2), (evidence,), (), 0.02, 0, watch=said.append)
+    assert said[-1].startswith(f"Fit {2 * (1 + FOLDS)} of ")
+    assert head.l2 == L2_GRID[0]
 
 
 def test_a_category_without_training_images_is_refused_by_its_index() -> None:

@@ -183,8 +183,8 @@ def test_what_never_answers_is_not_known_and_an_alias_answers_for_its_target():
 def test_answers_do_not_depend_on_how_many_are_asked_at_once():
     rng = np.random.default_rng(0)
     rows, weights = rng.normal(size=(50, 4)).astype(np.float32), rng.normal(size=(4, 9)).astype(np.float32)
-    whole = answered(lambda x: x @ weights, rows, BASE, 2.0)
-    parts = answered(lambda x: x @ weights, rows, BASE, 2.0, at_once=7)
+    whole = answered(lambda x: x @ weights, rows, BASE)
+    parts = answered(lambda x: x @ weights, rows, BASE, at_once=7)
     assert whole.best.tolist() == parts.best.tolist() == (rows @ weights).argmax(axis=1).tolist()
     np.testing.assert_allclose(whole.confidence, parts.confidence)
     assert len(answered(lambda x: x @ weights, rows[:0], BASE).best) == 0

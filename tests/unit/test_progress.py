@@ -124,3 +124,15 @@ def test_the_seconds_of_every_stage_are_kept_in_order() -> None:
     heard.clock.wait(3.5)
     assert tracker.seconds() == {"Scan": 2.0, "Head": 3.5}
     assert list(tracker.finish().items()) == [("Scan", 2.0), ("Head", 3.5)]
+
+
+def test_what_a_stage_is_at_is_told_as_often_as_the_rest() -> None:
+    heard = Heard()
+    tracker = heard.tracker(every=15)
+    tracker.enter(Stage.HEAD, "fitting")
+    for step in range(1, 31):
+        heard.clock.wait(1)
+        tracker.say(f"step {step}")
+    assert [said.message for said in heard.said] == ["fitting", "step 15", "step 30"]
+    assert {said.percent for said in heard.said} == {STARTS_AT[Stage.HEAD]}
+    assert heard.said[-1].updated_at > heard.said[0].updated_at

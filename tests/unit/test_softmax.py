@@ -1,6 +1,7 @@
 """Promises of the softmax regression whose base rows are frozen."""
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -162,6 +163,31 @@ def test_images_that_are_not_computed_at_once_add_up_to_the_same_loss_and_slope(
     value, slope = softmax.loss(at, p, 0.0)
     assert value == pytest.approx(sum(lost for lost, _ in parts), rel=1e-9)
     np.testing.assert_allclose(slope, parts[0][1] + parts[1][1], atol=1e-6)
+
+
+def test_how_many_threads_there_are_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = many(3000, 256, size=2)
+    assert p.categories * len(p.targets) > softmax.FEW_LOGITS
+    at = np.random.default_rng(4).normal(size=3 * 256)
+    value, slope = softmax.loss(at, p, 0.1)
+    monkeypatch.setattr(softmax, "ThreadPoolExecutor", lambda _: ThreadPoolExecutor(1))
+    alone, slope_alone = softmax.loss(at, p, 0.1)
+    assert (alone, slope_alone.tobytes()) == (value, slope.tobytes())
+
+
+def test_images_that_weigh_nothing_cost_nothing_where_there_are_many() -> None:
+    p = many(3000, 256, size=2)
+    held_out = replace(p, masses=np.where(np.arange(3000) % 5, p.masses, 0.0))
+    assert len(held_out.without_weightless().targets) == 2400
+    found, alone = softmax.fit(held_out, 1e-2), softmax.fit(held_out.without_weightless(), 1e-2)
+    assert found.weights.tobytes() == alone.weights.tobytes()
+
+
+def test_every_step_is_told() -> None:
+    heard: list[int] = []
+    softmax.fit(many(200, 3), 1e-3, watch=heard.append)
+    assert heard == list(range(1, len(heard) + 1))
+    assert 2 < len(heard) <= softmax.OPTIONS["maxiter"]
 
 
 def _some(p: Problem, rows: slice) -> Problem:

@@ -127,7 +127,7 @@ def _train(work: _Work) -> RunReport:
     work.draft.note(evidence=_evidence(grown.dealt))
 
     enter(Stage.HEAD, f"Fitting {len(divided.categories)} categories on {len(grown.dealt.training)} images")
-    head = _fit(run, grown)
+    head = _fit(work, grown)
     told = _detection(run, grown, head)
 
     enter(Stage.EVALUATION, f"Measuring on {len(grown.dealt.test)} test images")
@@ -259,14 +259,16 @@ def _sizes(side: Sequence[Evidence]) -> dict[str, int]:
     return {evidence.kind: len(evidence.bottlenecks) for evidence in side}
 
 
-def _fit(run: TrainingRun, grown: _Grown) -> Solved:
-    dealt, asked = grown.dealt, run.training.head
+def _fit(work: _Work, grown: _Grown) -> Solved:
+    run, dealt = work.run, grown.dealt
+    asked = run.training.head
     options = Options(
         solver=asked.solver,
         steal_budget=run.training.steal_budget_percent / 100,
         seed=run.training.seed,
         gradient_descent=asked.gradient_descent,
         random_projection=asked.random_projection.dimensions if asked.random_projection else None,
+        watch=work.tracker.say,
     )
     if run.mode is Mode.REPLACE:
         return replaced(dealt.taught, dealt.validation, options)

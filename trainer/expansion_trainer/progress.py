@@ -95,6 +95,10 @@ class Tracker:
         remaining = (total - done) / speed + AFTER_IMAGES_SECONDS if speed else None
         self._tell(now, percent, f"{done} of {total} images", speed, remaining)
 
+    def say(self, message: str) -> None:
+        """What the present stage is at, where nobody knows how much of it is done."""
+        self._tell(self.clock(), STARTS_AT[self._stage], message)
+
     def finish(self) -> dict[str, float]:
         """Wall seconds of each stage, in order."""
         now = self.clock()

@@ -71,14 +71,13 @@ def answered(
     logits: Callable[[Array], Array],
     bottlenecks: Array,
     base: Sequence[Category],
-    temperature: float = 1.0,
     at_once: int = 4096,
 ) -> Answers:
     """`logits`: (n, D) -> (n, B), the base's; those of `at_once` images are held at a time. What never answers does not; an alias answers for its target."""
     best, confidence = [np.zeros(0, np.int64)], [np.zeros(0)]
     silent = [category.index for category in base if category.state != "active"]
     for start in range(0, len(bottlenecks), at_once):
-        scaled = logits(bottlenecks[start : start + at_once]).astype(np.float64) / temperature
+        scaled = logits(bottlenecks[start : start + at_once]).astype(np.float64)
         scaled[:, silent] = -np.inf
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
         for category in base:

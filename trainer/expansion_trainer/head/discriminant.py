@@ -41,6 +41,7 @@ from expansion_trainer.head.solved import (
     kinds,
 )
 from expansion_trainer.head.statistics import Statistics
+from expansion_trainer.head.watch import Watch, unwatched
 
 SOLVER = "Discriminant"
 BETAS = (0.5, 0.9)
@@ -72,11 +73,12 @@ def discriminate(
     evidence: Sequence[Evidence],
     calibration: Sequence[Evidence],
     asked: Asked,
+    watch: Watch = unwatched,
 ) -> Solved:
     """One row for each added category. Of their images only `chosen_on` takes part; InvalidRun without photographs of other things."""
     ground = _ground(base, statistics, evidence, asked.categories)
     seen = _seen(base, ground, chosen_on, calibration, asked)
-    best = min(_candidates(ground, seen), key=lambda candidate: candidate.loss)
+    best = min(_told(_candidates(ground, seen), watch), key=lambda candidate: candidate.loss)
     return finished(
         best.judged,
         best.rows,
@@ -254,6 +256,13 @@ def _kept(within: Doubles, around: Doubles, means: Doubles, counts: Labels) -> D
     ratio = np.maximum(np.maximum(around - within, own), 0.0) / certain
     kept: Doubles = ratio / (ratio + share[:, None])
     return kept
+
+
+def _told(candidates: Iterator[Candidate], watch: Watch) -> Iterator[Candidate]:
+    most = len(BETAS) * len(RHOS) * len(KAPPAS)
+    for number, candidate in enumerate(candidates, 1):
+        watch(f"Choice {number} of at most {most}")
+        yield candidate
 
 
 def _candidates(ground: Ground, seen: Seen) -> Iterator[Candidate]:

@@ -16,7 +16,8 @@ from expansion_trainer.head import softmax, witnesses
 from expansion_trainer.head.calibration import Answered, Gaps, Sureness
 from expansion_trainer.head.evidence import Evidence
 from expansion_trainer.head.material import FOLDS, Images, Labelled, Material, material
-from expansion_trainer.head.softmax import OLD, Array, Doubles, Flags, Labels, Rows
+from expansion_trainer.head.softmax import OLD, OPTIONS, Array, Doubles, Flags, Labels, Rows
+from expansion_trainer.head.watch import Watch, unwatched
 from expansion_trainer.head.witnesses import UNKNOWN
 
 __all__ = ["BaseHead", "Evidence", "FittedHead", "Labelled", "expand", "replace"]
@@ -26,6 +27,9 @@ L2_GRID = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 """From stiff to loose, in units in which bottlenecks have length 1 (see material.Scale); measured in benchmarks/README.md."""
 PATIENCE = 2
 """Steps along the grid without improvement after which the looser rest is not tried."""
+HOPELESS = 1.0
+"""So much loss above the best ends the path at once: rows that are looser still reach farther into the old categories, and the boundary
+takes more answers from the new ones."""
 TEMPERATURE_IMAGES = 4000
 """Enough for one number; all 1000 logits of more images would only cost memory."""
 
@@ -63,22 +67,23 @@ def expand(
     seed: int,
     *,
     anchor: Rows | None = None,
+    watch: Watch = unwatched,
 ) -> FittedHead:
     """The base's rows untouched, and one new row per label of `training`. `calibration` is evidence that is not fitted on.
 
     `anchor`: the rows of the first categories of `training` as an earlier version had them. The new rows stay near them.
     """
     stuff = material(base, training, validation, evidence, calibration, seed, anchor)
-    best = _chosen(Task(base=base, material=stuff, steal_budget=steal_budget))
+    best = _chosen(Task(base=base, material=stuff, steal_budget=steal_budget, watch=watch))
     kinds = tuple(sorted({e.kind for e in (*evidence, *calibration) if len(e.bottlenecks)}))
     new = stuff.scale.undo(best.rows)
     return _fitted(base, new, best, kinds, _sureness(base, stuff, best, seed))
 
 
-def replace(training: Labelled, validation: Labelled, seed: int) -> FittedHead:
+def replace(training: Labelled, validation: Labelled, seed: int, watch: Watch = unwatched) -> FittedHead:
     """The new categories among themselves: no base, no boundary to it, no offset."""
     stuff = material(None, training, validation, (), (), seed)
-    best = _chosen(Task(base=None, material=stuff, steal_budget=0.0))
+    best = _chosen(Task(base=None, material=stuff, steal_budget=0.0, watch=watch))
     nothing = BaseHead(weights=training.bottlenecks[:0].T.astype(np.float32), bias=np.zeros(0, np.float32))
     return _fitted(nothing, stuff.scale.undo(best.rows), best, (), _sureness(nothing, stuff, best, seed))
 
@@ -88,6 +93,7 @@ class Task:
     base: Rows | None
     material: Material
     steal_budget: float
+    watch: Watch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,6 +124,22 @@ class Candidate:
     loss: float  # at the offset, so that candidates are compared where they would be used
 
 
+@dataclass
+class _Fits:
+    """Of a task's rows, one after another."""
+
+    task: Task
+    begun: int = 0
+
+    def fit(self, l2: float, start: Rows | None, *, without: int | None = None) -> Rows:
+        self.begun += 1
+        return softmax.fit(self.task.material.problem(without), l2, start, self._told)
+
+    def _told(self, step: int) -> None:
+        most = len(L2_GRID) * (1 + FOLDS)
+        self.task.watch(f"Fit {self.begun} of at most {most}, step {step} of at most {OPTIONS['maxiter']}")
+
+
 def _chosen(task: Task) -> Candidate:
     """The least loss along the path, which ends when it has stopped falling."""
     best: Candidate | None = None
@@ -126,7 +148,7 @@ def _chosen(task: Task) -> Candidate:
         waited += 1
         if best is None or candidate.loss < best.loss:
             best, waited = candidate, 0
-        if waited == PATIENCE:
+        if waited == PATIENCE or candidate.loss > best.loss + HOPELESS:
             break
     assert best is not None
     return best
@@ -134,23 +156,24 @@ def _chosen(task: Task) -> Candidate:
 
 def _path(task: Task) -> Iterator[Candidate]:
     """From stiff to loose; every fit starts from its own last one, never from one that saw what it must not see."""
-    stuff = task.material
+    fits = _Fits(task)
     whole: Rows | None = None
     parts: list[Rows | None] = [None] * FOLDS
     for l2 in L2_GRID:
-        whole = softmax.fit(stuff.problem(), l2, whole)
-        parts = [softmax.fit(stuff.problem(without=fold), l2, part) for fold, part in enumerate(parts)]
-        yield _candidate(task, l2, whole, _held_out(stuff, whole, [part for part in parts if part]))
+        whole = fits.fit(l2, whole)
+        parts = [fits.fit(l2, part, without=fold) for fold, part in enumerate(parts)]
+        yield _candidate(task, l2, whole, _held_out(task.material, whole, [part for part in parts if part]))
 
 
 def _held_out(stuff: Material, whole: Rows, parts: list[Rows]) -> HeldOut:
     """In the order of stuff.held_out: what was never fitted on, then of every fold, by the rows fitted without it, what is asked."""
-    crossed = np.zeros((len(stuff.fitted), stuff.categories), dtype=np.float32)
+    asked, aside = np.flatnonzero(stuff.asked), len(stuff.aside)
+    logits = np.zeros((aside + len(asked), stuff.categories), dtype=np.float32)
+    logits[:aside] = whole.logits(stuff.aside.bottlenecks)
     for fold, part in enumerate(parts):
-        asked = stuff.asked & (stuff.folds == fold)
-        crossed[asked] = part.logits(stuff.fitted.bottlenecks[asked])
-    aside = whole.logits(stuff.aside.bottlenecks)
-    return HeldOut(logits=np.concatenate([aside, crossed[stuff.asked]]), images=stuff.held_out)
+        own = stuff.folds[asked] == fold
+        logits[aside:][own] = part.logits(stuff.fitted.bottlenecks[asked[own]])
+    return HeldOut(logits=logits, images=stuff.held_out)
 
 
 def _candidate(task: Task, l2: float, rows: Rows, held_out: HeldOut) -> Candidate:
@@ -174,10 +197,18 @@ def _loss(held_out: HeldOut, offset: float) -> float:
 
     At temperature 1, where the base's scores are right: rows that fit the base's scale need no temperature that would spoil it.
     """
-    new = held_out.is_new
+    new = np.flatnonzero(held_out.is_new)
+    at_once = max(1, softmax.LOGITS // held_out.logits.shape[1])
+    losses = [
+        boundary.log_losses(_beside_rival(held_out, new[start : start + at_once], offset), 1.0)
+        for start in range(0, len(new), at_once)
+    ]
+    return float(np.mean(np.concatenate(losses))) if losses else 0.0
+
+
+def _beside_rival(held_out: HeldOut, new: Labels, offset: float) -> Answered:
     logits = np.column_stack([held_out.logits[new] + offset, held_out.images.rivals[new]])
-    answered = Answered(logits=logits, labels=held_out.images.targets[new])
-    return boundary.log_loss(answered, 1.0) if new.any() else 0.0
+    return Answered(logits=logits, labels=held_out.images.targets[new])
 
 
 def _sureness(base: Rows, stuff: Material, best: Candidate, seed: int) -> Sureness:

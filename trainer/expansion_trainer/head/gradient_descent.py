@@ -16,6 +16,7 @@ from expansion_trainer.head.fit import BaseHead
 from expansion_trainer.head.material import Labelled, copies, count
 from expansion_trainer.head.softmax import OLD, Array, Doubles, Labels, Rows, old_side
 from expansion_trainer.head.solved import Made, Point, Solved, finished, judged, kinds
+from expansion_trainer.head.watch import Watch, unwatched
 
 SOLVER = "GradientDescent"
 FIRST = 0.001
@@ -51,10 +52,11 @@ def descend(
     asked: GradientDescent,
     steal_budget: float,
     seed: int,
+    watch: Watch = unwatched,
 ) -> Solved:
     """One row per label of `training`, beside the base's untouched ones where there is a base."""
     categories = count(training, validation)
-    rows, curve = _descended(base, training, validation, evidence, asked, categories, seed)
+    rows, curve = _descended(base, training, validation, evidence, asked, categories, seed, watch)
     seen = judged(base, rows, validation, calibration, steal_budget)
     settings = (
         ("steps", asked.steps),
@@ -79,6 +81,7 @@ def _descended(
     asked: GradientDescent,
     categories: int,
     seed: int,
+    watch: Watch,
 ) -> tuple[Rows, tuple[Point, ...]]:
     random = np.random.default_rng(seed)
     new, asked_of = (_images(base, part) for part in (training, validation))
@@ -92,6 +95,7 @@ def _descended(
         chances = _chances(batch, weights, bias)
         if step % every == 0 or step + 1 == asked.steps:
             curve.append(_point(step, batch, chances, asked_of, weights, bias, random))
+            watch(f"Step {step} of {asked.steps}")
         slope = _slope(batch, chances) * np.float32(asked.learning_rate / len(batch))
         weights -= batch.bottlenecks.T @ slope
         bias -= slope.sum(axis=0)

@@ -10,7 +10,10 @@ For evidence whose base category t is known, -log p(t) differs from the second l
 labels of replay images, the base's own soft or hard answers, and "not new" all give exactly the same new rows.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import count, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +30,13 @@ OLD = -1
 """The target of evidence: any category but a new one."""
 CHUNK = 8192
 """Images whose base logits are computed at once: 1000 base categories take 32 MB."""
-LOGITS = 2**24
-"""Of new categories, computed at once: 128 MiB, however many images and categories there are."""
+LOGITS = 2**22
+"""Of new categories, computed at once by one thread: 32 MiB, however many images and categories there are."""
+FEW_LOGITS = 2**19
+"""Are worth neither a second thread nor a copy of the images that weigh something."""
+HEAPS = 4
+"""Of images, where there are more: so many threads work side by side. A fixed number, so that the sums, and with them the rows, are the
+same however many cores there are."""
 OPTIONS = {"maxiter": 300, "ftol": 1e-7, "gtol": 1e-6}
 MOST_STEPS, FEWEST_STEPS = 20, 4
 """That L-BFGS remembers; each takes two numbers for every weight."""
@@ -56,6 +64,20 @@ class Problem:
     categories: int  # U, how many rows to fit
     anchor: Doubles | None = None  # (D, U), where L2 pulls the weights to; None: to zero
 
+    @property
+    def is_large(self) -> bool:
+        return len(self.targets) * self.categories > FEW_LOGITS
+
+    def without_weightless(self) -> "Problem":
+        kept = self.masses > 0
+        return replace(
+            self,
+            bottlenecks=self.bottlenecks[kept],
+            rivals=self.rivals[kept],
+            targets=self.targets[kept],
+            masses=self.masses[kept],
+        )
+
 
 def old_side(base: Rows | None, bottlenecks: Array) -> tuple[Doubles, Doubles]:
     """Log sum exp and maximum of the base's logits, (n,) each; -inf where there is no base."""
@@ -71,8 +93,14 @@ def old_side(base: Rows | None, bottlenecks: Array) -> tuple[Doubles, Doubles]:
     return rivals, best
 
 
-def fit(problem: Problem, l2: float, start: Rows | None = None) -> Rows:
-    """The minimum of the loss + l2/2 |W - anchor|^2, with the bias free. `start` only saves time."""
+def fit(
+    problem: Problem, l2: float, start: Rows | None = None, watch: Callable[[int], None] = lambda _: None
+) -> Rows:
+    """The minimum of the loss + l2/2 |W - anchor|^2, with the bias free. `start` only saves time. `watch` hears of every step's number,
+    at most OPTIONS["maxiter"]."""
+    steps = count(1)
+    if problem.is_large:
+        problem = problem.without_weightless()
     shape = (problem.bottlenecks.shape[1] + 1, problem.categories)
     first = np.zeros(shape) if start is None else np.vstack([start.weights, start.bias])
     # A few columns leave BLAS' threads nothing to share but a lock: ten times the CPU seconds on a busy machine.
@@ -83,6 +111,7 @@ def fit(problem: Problem, l2: float, start: Rows | None = None) -> Rows:
             args=(problem, l2),
             jac=True,
             method="L-BFGS-B",
+            callback=lambda _: watch(next(steps)),
             options={**OPTIONS, "maxcor": _remembered(first.size)},
         )
     solution = found.x.reshape(shape).astype(np.float32)
@@ -99,16 +128,46 @@ def loss(flat: Doubles, problem: Problem, l2: float) -> tuple[float, Doubles]:
     weights = W[:-1].astype(np.float32)
     strayed = W[:-1] if problem.anchor is None else W[:-1] - problem.anchor
     value, slope = l2 / 2 * float(np.square(strayed).sum()), np.vstack([l2 * strayed, np.zeros(len(W[0]))])
-    at_once = max(1, LOGITS // problem.categories)
-    for start in range(0, len(problem.targets), at_once):
-        part = slice(start, start + at_once)
-        Z = (problem.bottlenecks[part] @ weights).astype(np.float64) + W[-1]
-        lost, residual = _lost(Z, problem.rivals[part], problem.targets[part])
-        residual *= problem.masses[part, None]
-        value += float(problem.masses[part] @ lost)
-        slope[:-1] += problem.bottlenecks[part].T @ residual.astype(np.float32)
-        slope[-1] += residual.sum(axis=0)
+    for lost, slope_of_weights, slope_of_bias in _of_heaps(problem, weights, W[-1]):
+        value += lost
+        slope[:-1] += slope_of_weights
+        slope[-1] += slope_of_bias
     return value, slope.ravel()
+
+
+_Sums = tuple[float, Array | Doubles, Doubles]
+"""Of some images: their loss, and its slope by the weights, (D, U), and by the bias, (U,)."""
+
+
+def _of_heaps(problem: Problem, weights: Array, bias: Doubles) -> list[_Sums]:
+    images, at_once = len(problem.targets), max(1, LOGITS // problem.categories)
+    if not problem.is_large:
+        return [_of_images(problem, weights, bias, slice(0, images))]
+    edges = np.linspace(0, images, HEAPS + 1).astype(int).tolist()
+    heaps = [
+        [slice(start, min(start + at_once, end)) for start in range(first, end, at_once)]
+        for first, end in pairwise(edges)
+    ]
+    with ThreadPoolExecutor(HEAPS) as threads:
+        return list(threads.map(lambda parts: _added(problem, weights, bias, parts), heaps))
+
+
+def _added(problem: Problem, weights: Array, bias: Doubles, parts: list[slice]) -> _Sums:
+    value, slope, of_bias = 0.0, np.zeros(weights.shape), np.zeros(bias.shape)
+    for part in parts:
+        lost, more, more_of_bias = _of_images(problem, weights, bias, part)
+        value += lost
+        slope += more
+        of_bias += more_of_bias
+    return value, slope, of_bias
+
+
+def _of_images(problem: Problem, weights: Array, bias: Doubles, part: slice) -> _Sums:
+    Z = (problem.bottlenecks[part] @ weights).astype(np.float64) + bias
+    lost, residual = _lost(Z, problem.rivals[part], problem.targets[part])
+    residual *= problem.masses[part, None]
+    slope = problem.bottlenecks[part].T @ residual.astype(np.float32)
+    return float(problem.masses[part] @ lost), slope, residual.sum(axis=0)
 
 
 def _lost(Z: Doubles, rivals: Doubles, targets: Labels) -> tuple[Doubles, Doubles]:

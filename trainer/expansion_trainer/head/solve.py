@@ -19,6 +19,7 @@ from expansion_trainer.head.projection import Projection, narrowed, projection, 
 from expansion_trainer.head.softmax import Array, Rows
 from expansion_trainer.head.solved import Solved
 from expansion_trainer.head.statistics import Statistics
+from expansion_trainer.head.watch import Watch, unwatched
 
 MOST_NUMBERS = 2**29
 """Of bottlenecks with a projection beside them: 2 GiB."""
@@ -31,6 +32,7 @@ class Options:
     seed: int
     gradient_descent: GradientDescent | None = None  # None: retrain.py's defaults
     random_projection: int | None = None  # dimensions
+    watch: Watch = unwatched
 
 
 def solve(
@@ -80,13 +82,15 @@ def replaced(training: Labelled, validation: Labelled, options: Options) -> Solv
         return _replaced_with_projection(training, validation, options, options.random_projection)
     if options.solver is Solver.GRADIENT_DESCENT:
         asked = options.gradient_descent or GradientDescent()
-        return gradient_descent.descend(None, training, validation, (), (), asked, 0.0, options.seed)
+        return gradient_descent.descend(
+            None, training, validation, (), (), asked, 0.0, options.seed, options.watch
+        )
     if options.solver is Solver.DISCRIMINANT:
         raise InvalidRun(
             "spec.training.head.solver: Discriminant places new categories beside a pretrained network's own, and there are none: mode:"
             " Replace left them out, here or in the model that is grown. Take solver: Softmax or GradientDescent, or mode: Expand."
         )
-    return _solved(fit.replace(training, validation, options.seed))
+    return _solved(fit.replace(training, validation, options.seed, options.watch))
 
 
 def _replaced_with_projection(
@@ -125,6 +129,7 @@ class _Task:
             self.options.steal_budget,
             self.options.seed,
             anchor=self.anchor,
+            watch=self.options.watch,
         )
         return _solved(head)
 
@@ -138,6 +143,7 @@ class _Task:
             self.options.gradient_descent or GradientDescent(),
             self.options.steal_budget,
             self.options.seed,
+            self.options.watch,
         )
 
     def discriminant(self) -> Solved:
@@ -157,6 +163,7 @@ class _Task:
             self.evidence,
             self.calibration,
             Asked(categories=categories, steal_budget=self.options.steal_budget, seed=self.options.seed),
+            self.options.watch,
         )
 
     def with_projection(self) -> Solved:
