@@ -95,7 +95,7 @@ bench-sequence: $(READY)  ## Growing in five steps against growing in one
 bench-many: $(READY)  ## 5 to 150 new categories, beside retrain.py's gradient descent
 	@$(BIN)/python -m expansion_benchmarks.many $(BENCH) $(ARGS)
 
-bench-export: $(READY)  ## One row again, from the exported SavedModel
+bench-export: $(READY)  ## Every row of the table again, from its exported SavedModel
 	@$(BIN)/python -m expansion_benchmarks.exported $(BENCH) $(ARGS)
 
 bench-unknown: $(READY)  ## Ways of telling unknown pictures, side by side, after bench-accuracy
