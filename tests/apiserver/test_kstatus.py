@@ -57,7 +57,7 @@ def deleted(expansion: ClassifierExpansion) -> ClassifierExpansion:
     return expansion.model_copy(update={"metadata": metadata})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=30))
 def test_kstatus_is_clean_at_every_moment_of_a_life(gitops: Gitops, happenings: list[str]) -> None:
     world = World()
@@ -71,7 +71,7 @@ def test_kstatus_is_clean_at_every_moment_of_a_life(gitops: Gitops, happenings: 
         assert gitops.kstatus(wire(deleted(expansion))).status == "Terminating"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=25))
 def test_while_the_operator_works_flux_waits(gitops: Gitops, happenings: list[str]) -> None:
     """A step taken, or a run of this spec and data under way, is neither the end nor a failure."""
@@ -107,7 +107,7 @@ def test_a_resource_that_today_s_definition_refuses_is_failed(gitops: Gitops):
 # Flux's healthCheckExprs
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=25))
 def test_the_expressions_say_what_kstatus_says_but_call_what_is_suspended_current(
     gitops: Gitops, happenings: list[str]

@@ -227,7 +227,6 @@ def test_whatever_happens_on_a_real_api_server_nothing_is_done_twice(
         settings=settings(
             max_examples=9,
             stateful_step_count=14,
-            deadline=None,
             phases=[Phase.generate],
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),

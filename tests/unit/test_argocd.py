@@ -43,7 +43,7 @@ def with_versions(*published: int, **spec: Any) -> dict[str, Any]:
 # Health
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=25))
 def test_argo_and_flux_never_disagree(happenings: list[str]) -> None:
     world = World()

@@ -162,7 +162,7 @@ def _trained(world: World) -> bool:
     return any(c.type == "Trained" and c.status == "True" for c in world.status.conditions)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(Edit, max_size=2), Edit)
 def test_it_predicts_what_the_operator_then_does(
     history: list[dict[str, Any]], change: dict[str, Any]
@@ -171,7 +171,7 @@ def test_it_predicts_what_the_operator_then_does(
     must_come_true(lived(history), change)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(Edit, max_size=1), Edit, st.integers(1, 4), Edit)
 def test_it_predicts_what_the_operator_then_does_in_the_middle_of_a_run(
     history: list[dict[str, Any]], last: dict[str, Any], looks: int, change: dict[str, Any]

@@ -173,7 +173,7 @@ def test_what_a_newer_operator_says_is_no_error() -> None:
     assert tree(body, (), NOW).state is State.OK
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=20))
 def test_every_reason_that_stands_in_the_way_is_shown(happenings: list[str]) -> None:
     world = World()

@@ -181,7 +181,7 @@ def continued(versions: list[Columns]) -> Columns:
     return max(enumerate(versions), key=lambda one: (len(one[1].given), len(one[1].categories), one[0]))[1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(RUN, st.lists(STEP, max_size=8))
 def test_no_index_ever_changes_its_category(first, steps):
     owner: dict[int, str] = {}
@@ -203,7 +203,7 @@ def test_no_index_ever_changes_its_category(first, steps):
         versions.append(result)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(RUN, min_size=2, max_size=6))
 def test_the_same_inputs_give_the_same_indices_again(steps):
     versions: list[Columns] = []

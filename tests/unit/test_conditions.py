@@ -225,7 +225,7 @@ def test_only_news_is_announced(before: list[Condition], now: list[Condition], k
     assert [event.kind for event in announcements(before, now)] == kinds
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.sampled_from(sorted(EVERYTHING)), st.integers(0, 7200)), min_size=1, max_size=5))
 def test_whatever_happens_in_whatever_order_the_conditions_keep_their_rules(
     steps: list[tuple[str, int]],

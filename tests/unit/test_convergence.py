@@ -283,7 +283,7 @@ HAPPENINGS: dict[str, Callable[[World], object]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(sorted(HAPPENINGS)), max_size=25))
 def test_whatever_happens_it_ends_ready_or_says_who_must_act(happenings: list[str]) -> None:
     world = World()
@@ -300,7 +300,7 @@ def test_whatever_happens_it_ends_ready_or_says_who_must_act(happenings: list[st
     assert world.status == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from([0, 1, 2, 3, 4, 99, None]), max_size=20))
 def test_an_operator_killed_anywhere_trains_once_and_ends_the_same(deaths: list[int | None]) -> None:
     world, undisturbed = World(), World()

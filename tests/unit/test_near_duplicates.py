@@ -65,7 +65,7 @@ def test_empty_bottlenecks_say_nothing_of_each_other():
     assert leaders(np.zeros((3, 4), np.float32), digests(3), range(3)) == {}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 300), st.integers(1, 80), st.integers(0, 2**32 - 1))
 def test_exactly_the_pairs_are_found_that_comparing_all_with_all_finds(count, size, seed):
     rng = np.random.default_rng(seed)

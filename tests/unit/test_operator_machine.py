@@ -397,7 +397,6 @@ def test_whatever_happens_to_one_resource_nothing_is_done_twice_and_nothing_untr
         settings=settings(
             max_examples=160,
             stateful_step_count=40,
-            deadline=None,
             phases=[Phase.generate],
             report_multiple_bugs=False,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

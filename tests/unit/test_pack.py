@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pack_values import FROZEN, answers, bare, built, categories, digest, images
 
@@ -38,7 +38,6 @@ def chosen(shown: Images) -> core.Core:
     return core.chosen(shown.bottlenecks, shown.labels, shown.digests)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=60), st.integers(0, 99))
 def test_the_same_bottlenecks_are_chosen_whatever_the_order_of_the_images(labels, seed):
     shown = images(labels)

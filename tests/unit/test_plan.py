@@ -1191,7 +1191,7 @@ def worlds(draw: st.DrawFn) -> Observed:
     ))  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(worlds())
 def test_planning_twice_plans_the_same_and_announces_nothing_new(observed: Observed) -> None:
     first = planned(observed)
@@ -1201,7 +1201,7 @@ def test_planning_twice_plans_the_same_and_announces_nothing_new(observed: Obser
     assert set(map(type, second.actions)) <= set(map(type, first.actions))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(worlds())
 def test_there_are_never_two_runs_and_a_failed_one_is_never_started_again(observed: Observed) -> None:
     result = planned(observed)
@@ -1214,7 +1214,7 @@ def test_there_are_never_two_runs_and_a_failed_one_is_never_started_again(observ
         assert observed.report is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(worlds())
 def test_only_what_passed_the_gate_is_published_and_nothing_used_is_removed(observed: Observed) -> None:
     result = planned(observed)
