@@ -66,6 +66,34 @@ def test_every_solver_learns_the_new_categories_and_leaves_the_base_alone(
     assert accuracy(head, w.old(100, 6)) > 0.95
 
 
+FIT, CHOICE, STEP = "Fit 1 of at most 48, step 1 of at most 300", "Choice 1 of at most 168", "Step 1 of 300"
+
+
+@pytest.mark.parametrize(
+    ("solver", "dimensions", "said"),
+    [
+        pytest.param(Solver.SOFTMAX, None, [FIT], id="Softmax"),
+        pytest.param(Solver.DISCRIMINANT, None, [CHOICE], id="Discriminant"),
+        pytest.param(Solver.GRADIENT_DESCENT, None, [STEP], id="GradientDescent"),
+        pytest.param(Solver.AUTO, 64, [FIT, CHOICE, FIT], id="Auto, also projected"),
+        pytest.param(Solver.GRADIENT_DESCENT, 64, [STEP], id="GradientDescent, projected"),
+    ],
+)
+def test_every_solver_says_what_it_is_at(solver: Solver, dimensions: int | None, said: list[str]) -> None:
+    heard: list[str] = []
+    solved(world(), replace(OPTIONS, solver=solver, random_projection=dimensions, watch=heard.append))
+    assert [text for text in heard if text in {FIT, CHOICE, STEP}] == said
+    assert len(heard) > 20
+
+
+@pytest.mark.parametrize(("solver", "said"), [(Solver.SOFTMAX, FIT), (Solver.GRADIENT_DESCENT, STEP)])
+def test_in_mode_replace_it_says_so_too(solver: Solver, said: str) -> None:
+    heard: list[str] = []
+    w = world()
+    replaced(w.new(20, 1), w.new(10, 2), replace(OPTIONS, solver=solver, watch=heard.append))
+    assert heard[0] == said
+
+
 def test_softmax_is_the_fit_it_always_was() -> None:
     w = world()
     before = fit.expand(w.base, w.new(20, 1), w.new(10, 2), (w.replay(20, 3),), (w.replay(20, 4),), 0.02, 0)

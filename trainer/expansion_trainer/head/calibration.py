@@ -5,7 +5,7 @@ The gap of an image is its best new logit minus its best base logit: with offset
 All gaps here come from images that the answering head was not fitted on; on its own images a head is surer than it may be.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, inf, log, sqrt
 
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from expansion_trainer.head.softmax import LOGITS, Array, Doubles, Labels
+from expansion_trainer.head.softmax import Array, Doubles, Labels, parts
 
 COST = 0.01
 """Share of rightly answered new images that may be given up for the safety of the base; measured in benchmarks/README.md."""
@@ -235,20 +235,15 @@ def halfway(temperature: float) -> float:
 
 
 def log_loss(group: Answered, temperature: float) -> float:
-    losses = [log_losses(part, temperature) for part in parts_of(group)]
+    losses = [
+        log_losses(Answered(logits=group.logits[part], labels=group.labels[part]), temperature)
+        for part in parts(0, len(group), group.logits.shape[1])
+    ]
     return float(np.mean(np.concatenate(losses)))
 
 
-def parts_of(group: Answered) -> Iterator[Answered]:
-    """As many images as are computed at once."""
-    at_once = max(1, LOGITS // max(1, group.logits.shape[1]))
-    for start in range(0, max(1, len(group)), at_once):
-        part = slice(start, start + at_once)
-        yield Answered(logits=group.logits[part], labels=group.labels[part])
-
-
 def log_losses(group: Answered, temperature: float) -> Doubles:
-    """(n,)"""
+    """(n,), of each image."""
     z = group.logits.astype(np.float64) / temperature
     losses: Doubles = logsumexp(z, axis=1) - z[np.arange(len(z)), group.labels]
     return losses

@@ -198,10 +198,9 @@ def _loss(held_out: HeldOut, offset: float) -> float:
     At temperature 1, where the base's scores are right: rows that fit the base's scale need no temperature that would spoil it.
     """
     new = np.flatnonzero(held_out.is_new)
-    at_once = max(1, softmax.LOGITS // held_out.logits.shape[1])
     losses = [
-        boundary.log_losses(_beside_rival(held_out, new[start : start + at_once], offset), 1.0)
-        for start in range(0, len(new), at_once)
+        boundary.log_losses(_beside_rival(held_out, new[part], offset), 1.0)
+        for part in softmax.parts(0, len(new), held_out.logits.shape[1])
     ]
     return float(np.mean(np.concatenate(losses))) if losses else 0.0
 

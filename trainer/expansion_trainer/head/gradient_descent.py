@@ -95,7 +95,7 @@ def _descended(
         chances = _chances(batch, weights, bias)
         if step % every == 0 or step + 1 == asked.steps:
             curve.append(_point(step, batch, chances, asked_of, weights, bias, random))
-            watch(f"Step {step} of {asked.steps}")
+            watch(f"Step {step + 1} of {asked.steps}")
         slope = _slope(batch, chances) * np.float32(asked.learning_rate / len(batch))
         weights -= batch.bottlenecks.T @ slope
         bias -= slope.sum(axis=0)

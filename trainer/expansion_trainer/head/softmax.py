@@ -31,7 +31,7 @@ OLD = -1
 CHUNK = 8192
 """Images whose base logits are computed at once: 1000 base categories take 32 MB."""
 LOGITS = 2**22
-"""Of new categories, computed at once by one thread: 32 MiB, however many images and categories there are."""
+"""Computed at once by one thread: 32 MiB, however many images and categories there are."""
 FEW_LOGITS = 2**19
 """Are worth neither a second thread nor a copy of the images that weigh something."""
 HEAPS = 4
@@ -139,22 +139,25 @@ _Sums = tuple[float, Array | Doubles, Doubles]
 """Of some images: their loss, and its slope by the weights, (D, U), and by the bias, (U,)."""
 
 
+def parts(first: int, end: int, categories: int) -> list[slice]:
+    """Of so many images each as are computed at once."""
+    at_once = max(1, LOGITS // max(1, categories))
+    return [slice(start, min(start + at_once, end)) for start in range(first, end, at_once)]
+
+
 def _of_heaps(problem: Problem, weights: Array, bias: Doubles) -> list[_Sums]:
-    images, at_once = len(problem.targets), max(1, LOGITS // problem.categories)
+    images = len(problem.targets)
     if not problem.is_large:
         return [_of_images(problem, weights, bias, slice(0, images))]
     edges = np.linspace(0, images, HEAPS + 1).astype(int).tolist()
-    heaps = [
-        [slice(start, min(start + at_once, end)) for start in range(first, end, at_once)]
-        for first, end in pairwise(edges)
-    ]
+    heaps = [parts(first, end, problem.categories) for first, end in pairwise(edges)]
     with ThreadPoolExecutor(HEAPS) as threads:
-        return list(threads.map(lambda parts: _added(problem, weights, bias, parts), heaps))
+        return list(threads.map(lambda heap: _added(problem, weights, bias, heap), heaps))
 
 
-def _added(problem: Problem, weights: Array, bias: Doubles, parts: list[slice]) -> _Sums:
+def _added(problem: Problem, weights: Array, bias: Doubles, heap: list[slice]) -> _Sums:
     value, slope, of_bias = 0.0, np.zeros(weights.shape), np.zeros(bias.shape)
-    for part in parts:
+    for part in heap:
         lost, more, more_of_bias = _of_images(problem, weights, bias, part)
         value += lost
         slope += more
